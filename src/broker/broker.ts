@@ -1,0 +1,281 @@
+/**
+ * The heart: connections, sessions, subscriptions and retained messages of one broker, and the routing between them. It
+ * knows no socket and no file: bytes come and go through Wires, what must survive through the Store, and whoever wants to
+ * hear of things is a Tap.
+ */
+import type { Access } from "../access/access.ts";
+import type { Clock, Timer } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { QoS } from "../mqtt/packet.ts";
+import { readPublish } from "../mqtt/publish-view.ts";
+import { ReasonCode } from "../mqtt/reason-code.ts";
+import type { Store } from "../store/store.ts";
+import { Arrival } from "./arrival.ts";
+import { Connection } from "./connection.ts";
+import { Figures } from "./figures.ts";
+import { lobbyConnectionsMax, connectWaitMs } from "./limits.ts";
+import type { KeptMessage, Publisher } from "./message.ts";
+import type { BrokerOptions } from "./options.ts";
+import { deliver, feedRetained } from "./outbound.ts";
+import type { Outbox, OutboxHost } from "./outbox.ts";
+import { Presence } from "./presence.ts";
+import { Arena, PublishParts, publishBytes, writePublish } from "./publish-encoder.ts";
+import { restore } from "./restore.ts";
+import { Retained } from "./retained.ts";
+import { encodeIdentifiers, leastLoaded, Routes } from "./route.ts";
+import { Sessions } from "./sessions.ts";
+import { SlabPool } from "./slabs.ts";
+import { Subscriptions } from "./subscriptions.ts";
+import { SysTopics } from "./sys.ts";
+import type { DisconnectReason, Tap } from "./tap.ts";
+import { Turn } from "./turn.ts";
+import { Wills } from "./wills.ts";
+import type { Wire } from "./wire.ts";
+
+export interface BrokerParts {
+  options: BrokerOptions;
+  clock: Clock;
+  log: Logger;
+  store: Store;
+  access: Access;
+  taps: readonly Tap[];
+  /** Runs an act once this turn of the event loop has read all it has to read: `setImmediate`. */
+  defer: (act: () => void) => void;
+}
+
+/** How often silent connections are looked for: keep alive is kept to within this. */
+const sweepIntervalMs = 500;
+const nothing = Buffer.alloc(0);
+
+export class Broker implements OutboxHost {
+  /** Replaced as a whole when the configuration is read again. */
+  options: BrokerOptions;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly access: Access;
+  readonly taps: readonly Tap[];
+  readonly turn: Turn;
+  readonly figures = new Figures();
+  readonly connections = new Set<Connection>();
+  readonly sessions = new Sessions(this);
+  readonly subscriptions = new Subscriptions();
+  readonly routes: Routes;
+  readonly retained = new Retained();
+  readonly wills = new Wills(this);
+  readonly presence = new Presence(this);
+  readonly arrival: Arrival;
+  /** For messages that are sent later than they came; filled anew for each. */
+  readonly keptParts = new PublishParts();
+  readonly slabs = new SlabPool();
+  waitingBytes = 0;
+  lentBytesInUse = false;
+  /** Payload bytes in all sessions' queues. */
+  queuedBytes = 0;
+  readonly startedAt: number;
+  private readonly store: Store;
+  private readonly defer: (act: () => void) => void;
+  private readonly arena = new Arena();
+  private dirtyOutboxes: Outbox[] = [];
+  private feeding = new Set<Connection>();
+  private turnEndScheduled = false;
+  private lastMessageId = 0;
+  private sweep: Timer | undefined;
+  private readonly sys: SysTopics;
+  private stopping = false;
+
+  constructor({ options, clock, log, store, access, taps, defer }: BrokerParts) {
+    this.options = options;
+    this.clock = clock;
+    this.log = log;
+    this.access = access;
+    this.taps = taps;
+    this.defer = defer;
+    this.store = store;
+    this.turn = new Turn(store, () => this.scheduleTurnEnd());
+    this.routes = new Routes(this.subscriptions, taps);
+    this.arrival = new Arrival(this.arena, clock);
+    this.startedAt = clock.now();
+    this.sys = new SysTopics(this);
+  }
+
+  /** Takes up what the store remembers and begins to keep time. */
+  async start(): Promise<void> {
+    this.lastMessageId = restore(this, await this.store.load());
+    this.sweep = this.clock.every(sweepIntervalMs, () => this.closeSilentConnections());
+    this.sys.start();
+  }
+
+  /** Tells every client that the server goes, publishes the wills of those it cuts off, and waits for the store. [MQTT5 4.13] */
+  async stop(): Promise<void> {
+    this.stopping = true;
+    this.sweep?.cancel();
+    this.sys.stop();
+    for (const connection of [...this.connections]) connection.end("server_shutdown", ReasonCode.serverShuttingDown);
+    this.sessions.stopTimers();
+    this.endTurn();
+    await this.store.close();
+  }
+
+  /** A peer has connected. Its bytes go to the Connection that comes back; `undefined`: there is no room, close it. */
+  accept(wire: Wire): Connection | undefined {
+    if (this.stopping || this.connections.size >= this.options.connectionsMax + lobbyConnectionsMax) return undefined;
+    const connection = new Connection(this, wire);
+    this.connections.add(connection);
+    return connection;
+  }
+
+  connectionClosed(connection: Connection, wasOpen: boolean, reason: DisconnectReason, reasonCode: number): void {
+    this.connections.delete(connection);
+    this.feeding.delete(connection);
+    if (!wasOpen) return;
+    const { session, client } = connection;
+    session.connection = undefined;
+    for (const tap of this.taps) tap.disconnected?.(client, reason, reasonCode, this.turn);
+    this.presence.offline(client, reasonCode);
+    this.wills.due(session);
+    this.sessions.disconnected(session);
+  }
+
+  /** Passes the message in hand to the retained store, the Taps and every subscriber. */
+  route(arrival: Arrival): ReasonCode {
+    const { route, view } = arrival;
+    this.routes.refresh(route);
+    if (view.retain) this.retain(arrival);
+    const { targets, shared, interests } = route;
+    for (const { tap, interest } of interests) tap.published?.(arrival.message(), interest, this.turn);
+    for (let i = 0; i < targets.length; i++) {
+      const target = targets[i];
+      if (target.own === "all" || target.session !== arrival.session) deliver(this, target, arrival);
+      else if (target.toSelf !== undefined) deliver(this, target.toSelf, arrival);
+    }
+    for (const group of shared) {
+      const member = leastLoaded(group);
+      if (member !== undefined) deliver(this, member, arrival);
+    }
+    if (targets.length > 0 || shared.length > 0 || interests.length > 0) return ReasonCode.success;
+    this.figures.messagesUnmatched++;
+    return ReasonCode.noMatchingSubscribers; // [MQTT5 3.4.2.1]
+  }
+
+  /** Publishes a message that no connection brought: a will, or one of the broker's own. */
+  publish(message: {
+    topicName: string;
+    payload: Buffer;
+    qos: QoS;
+    retain: boolean;
+    properties?: Buffer;
+    publisher: Publisher;
+  }): void {
+    const { topicName, payload, qos, retain, properties = nothing, publisher } = message;
+    const parts = new PublishParts();
+    parts.topic = Buffer.from(topicName);
+    parts.properties = properties;
+    parts.propertiesEnd = properties.length;
+    parts.payload = payload;
+    parts.payloadEnd = payload.length;
+    const packet = Buffer.alloc(publishBytes(parts, true, qos, nothing, parts.topic.length));
+    const flags = (qos << 1) | (retain ? 1 : 0);
+    const identifierAt = writePublish(packet, 0, parts, true, flags, nothing, parts.topic.length);
+    if (qos !== 0) packet[identifierAt + 1] = 1; // any valid one: each subscriber gets its own
+    const { arrival } = this;
+    readPublish(arrival.view, 5, packet, 0, bodyStartOf(packet), packet.length);
+    const route = this.routes.find(parts.topic, 0, parts.topic.length);
+    if (!route.valid) return;
+    arrival.begin(route, publisher, undefined, true);
+    this.route(arrival);
+  }
+
+  /** Someone would hear a message on this topic: worth asking before making one. */
+  isHeard(topicName: string): boolean {
+    const bytes = Buffer.from(topicName);
+    const route = this.routes.find(bytes, 0, bytes.length);
+    this.routes.refresh(route);
+    return route.targets.length > 0 || route.shared.length > 0 || route.interests.length > 0;
+  }
+
+  /** The rules of some Tap have changed. */
+  rulesChanged(): void {
+    this.routes.changed();
+  }
+
+  readonly nextMessageId = (): number => ++this.lastMessageId;
+
+  /** Subscription Identifiers as encoded properties. */
+  identifierProperties(identifiers: readonly number[]): Buffer {
+    return encodeIdentifiers(identifiers);
+  }
+
+  outboxDirty(outbox: Outbox): void {
+    this.dirtyOutboxes.push(outbox);
+    this.scheduleTurnEnd();
+  }
+
+  /** At the end of this turn the connection gets its next slice of retained messages. */
+  feedSoon(connection: Connection): void {
+    this.feeding.add(connection);
+    this.scheduleTurnEnd();
+  }
+
+  private scheduleTurnEnd(): void {
+    if (this.turnEndScheduled) return;
+    this.turnEndScheduled = true;
+    this.defer(this.endTurn);
+  }
+
+  /** Commits what must survive, then writes: one write per connection. */
+  private readonly endTurn = (): void => {
+    this.turnEndScheduled = false;
+    this.turn.end();
+    if (this.feeding.size > 0) {
+      const { feeding } = this;
+      this.feeding = new Set();
+      for (const connection of feeding) if (connection.phase === "open") feedRetained(this, connection);
+    }
+    const dirty = this.dirtyOutboxes;
+    this.dirtyOutboxes = [];
+    for (const outbox of dirty) outbox.flush();
+    this.arena.reset(this.lentBytesInUse);
+    this.lentBytesInUse = false;
+  };
+
+  /** Sets or clears the topic's retained message. [MQTT5 3.3.1-5] [MQTT5 3.3.1-6] [MQTT311 3.3.1-5] [MQTT311 3.3.1-10] */
+  private retain(arrival: Arrival): void {
+    const { topicName } = arrival.route;
+    if (arrival.view.payloadStart === arrival.view.payloadEnd) {
+      const former = this.retained.delete(topicName);
+      if (former === undefined) return;
+      former.letGo();
+      this.turn.add({ type: "retained-cleared", topicName });
+      return;
+    }
+    const message: KeptMessage = arrival.message();
+    if (!this.retained.hasRoomFor(message)) {
+      this.figures.retainedRefused++;
+      return;
+    }
+    const messageId = message.keep(this.turn, this.nextMessageId);
+    this.turn.add({ type: "retained", topicName, messageId });
+    this.retained.set(message)?.letGo();
+  }
+
+  private closeSilentConnections(): void {
+    const now = this.clock.monotonic();
+    for (const connection of this.connections) {
+      const silentMs = now - connection.lastHeardAt;
+      if (connection.phase === "open") {
+        // [MQTT5 3.1.2-22] [MQTT311 3.1.2-24]
+        if (connection.silenceMsMax > 0 && silentMs > connection.silenceMsMax) {
+          connection.end("keepalive_timeout", ReasonCode.keepAliveTimeout);
+        }
+      } else if (silentMs > connectWaitMs) {
+        connection.leave("connection_lost", ReasonCode.unspecifiedError);
+      }
+    }
+  }
+}
+
+function bodyStartOf(packet: Buffer): number {
+  let at = 1;
+  while (packet[at] >= 0x80) at++;
+  return at + 1;
+}

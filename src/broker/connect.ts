@@ -1,0 +1,160 @@
+/** The handshake: from CONNECT to CONNACK. [MQTT5 3.1.4] [MQTT311 3.1.4] */
+import { randomBytes } from "node:crypto";
+import { UnsupportedProtocol, encodePacket } from "../mqtt/codec.ts";
+import type { Connack, ConnackProperties, Connect, ProtocolVersion } from "../mqtt/packet.ts";
+import type { ProtocolError } from "../mqtt/protocol-error.ts";
+import { ReasonCode } from "../mqtt/reason-code.ts";
+import type { Broker } from "./broker.ts";
+import type { Connection } from "./connection.ts";
+import { disconnectReasonOf } from "./disconnect-reason.ts";
+import { resume } from "./outbound.ts";
+
+/** Session Expiry Interval of a 3.1 or 3.1.1 session without Clean Session: it does not expire. [MQTT5 3.1.2.11.2] */
+const neverExpires = 0xffff_ffff;
+
+export function receiveConnect(broker: Broker, connection: Connection, packet: Connect): void {
+  const { wire } = connection;
+  const version = packet.protocolVersion;
+  connection.version = version;
+  connection.version5 = version === 5;
+  connection.packetBytesMax = packet.properties?.maximumPacketSize ?? Number.POSITIVE_INFINITY;
+  connection.client = {
+    clientId: packet.clientId,
+    userName: packet.userName,
+    protocolVersion: version,
+    keepAliveSeconds: packet.keepAliveSeconds,
+    cleanStart: packet.cleanStart,
+    remoteAddress: wire.remoteAddress,
+    remotePort: wire.remotePort,
+  };
+  const refusal = refusalOf(broker, packet);
+  if (refusal !== undefined) return refuse(broker, connection, refusal);
+  const clientId = packet.clientId === "" ? assignClientId() : packet.clientId;
+  connection.client = { ...connection.client, clientId };
+
+  connection.phase = "authenticating";
+  const { userName, password } = packet;
+  const verdict = broker.access.authenticate({ clientId, userName, password, remoteAddress: wire.remoteAddress });
+  if (!(verdict instanceof Promise)) return conclude(broker, connection, packet, verdict);
+  connection.holdPackets();
+  verdict.then(
+    (reasonCode) => {
+      if (connection.phase !== "authenticating") return;
+      connection.releaseWire();
+      conclude(broker, connection, packet, reasonCode);
+    },
+    (cause) => {
+      broker.log.error("authentication failed to decide", { clientId, cause: String(cause) });
+      if (connection.phase !== "authenticating") return;
+      connection.releaseWire();
+      refuse(broker, connection, ReasonCode.serverUnavailable);
+    },
+  );
+}
+
+/** A CONNECT that could not be read: the client hears why, if its version has words for it. [MQTT5 4.13.1] */
+export function refuseConnect(broker: Broker, connection: Connection, error: ProtocolError, body: Buffer): void {
+  const { remoteAddress, remotePort } = connection.wire;
+  broker.log.info("CONNECT refused", { from: `${remoteAddress}:${remotePort}`, reason: error.message });
+  broker.figures.connectionsRefused++;
+  const version = versionToAnswerIn(error, body);
+  if (version !== undefined) {
+    const bytes = encodePacket(version, { type: "connack", sessionPresent: false, reasonCode: error.reasonCode });
+    connection.outbox.append(bytes, 0, bytes.length);
+  }
+  connection.leave(disconnectReasonOf(error.reasonCode), error.reasonCode);
+}
+
+function versionToAnswerIn(error: ProtocolError, body: Buffer): ProtocolVersion | undefined {
+  // 3.1.1 has a return code for an unknown level and nothing else. [MQTT311 3.1.2-2] [MQTT5 3.1.2-2]
+  if (error instanceof UnsupportedProtocol) return error.protocolName === "MQTT" && error.level > 5 ? 5 : 4;
+  const isVersion5 = body.length > 6 && body.readUInt16BE(0) === 4 && body.toString("latin1", 2, 6) === "MQTT" && body[6] === 5;
+  return isVersion5 ? 5 : undefined;
+}
+
+function refusalOf(broker: Broker, packet: Connect): ReasonCode | undefined {
+  const { protocolVersion, clientId, cleanStart, properties } = packet;
+  // An empty identifier asks for one of ours; what it names must then not be meant to last. [MQTT311 3.1.3-8]
+  if (clientId === "" && (protocolVersion === 3 || (protocolVersion === 4 && !cleanStart))) {
+    return ReasonCode.clientIdentifierNotValid;
+  }
+  if (properties?.authenticationMethod !== undefined) return ReasonCode.badAuthenticationMethod; // [MQTT5 4.12.0-1]
+  if (broker.connections.size > broker.options.connectionsMax) return ReasonCode.serverBusy;
+  if (sessionExpirySeconds(broker, packet) > 0 && !broker.sessions.hasRoomFor(clientId)) return ReasonCode.quotaExceeded;
+  return undefined;
+}
+
+function conclude(broker: Broker, connection: Connection, packet: Connect, verdict: ReasonCode): void {
+  if (verdict !== ReasonCode.success) return refuse(broker, connection, verdict);
+  const { clientId, userName } = connection.client;
+  const expirySeconds = sessionExpirySeconds(broker, packet);
+  // The old connection's events come before the new one's. [MQTT5 3.1.4-3] [MQTT311 3.1.4-2]
+  broker.sessions.get(clientId)?.connection?.end("session_taken_over", ReasonCode.sessionTakenOver);
+  const { session, sessionPresent } = broker.sessions.open({ clientId, userName, expirySeconds, cleanStart: packet.cleanStart });
+
+  connection.session = session;
+  session.connection = connection;
+  const keepAliveSeconds = grantedKeepAlive(broker, packet);
+  connection.silenceMsMax = keepAliveSeconds * 1000 * broker.options.keepAliveMultiplier;
+  connection.sendQuotaMax = Math.min(packet.properties?.receiveMaximum ?? 0xffff, broker.options.inflightMessagesMax);
+  connection.sendQuota = connection.sendQuotaMax;
+  connection.outboundAliasMax = packet.properties?.topicAliasMaximum ?? 0;
+  if (connection.outboundAliasMax > 0) connection.outboundAliases = new Map();
+  broker.wills.set(session, packet.will);
+
+  broker.figures.connectionsOpened++;
+  for (const tap of broker.taps) tap.connack?.(connection.client, ReasonCode.success, broker.turn);
+  const properties = connection.version5 ? connackProperties(broker, packet, clientId, expirySeconds, keepAliveSeconds) : undefined;
+  connection.send({ type: "connack", sessionPresent, reasonCode: ReasonCode.success, properties });
+  broker.presence.online(connection.client);
+  connection.phase = "open";
+  resume(broker, session);
+  connection.opened();
+}
+
+function refuse(broker: Broker, connection: Connection, reasonCode: ReasonCode): void {
+  broker.figures.connectionsRefused++;
+  for (const tap of broker.taps) tap.connack?.(connection.client, reasonCode, broker.turn);
+  const connack: Connack = { type: "connack", sessionPresent: false, reasonCode }; // [MQTT5 3.2.2-6] [MQTT311 3.2.2-4]
+  connection.send(connack);
+  connection.leave(disconnectReasonOf(reasonCode), reasonCode); // [MQTT5 3.2.2-7] [MQTT311 3.2.2-5]
+}
+
+function sessionExpirySeconds(broker: Broker, { protocolVersion, cleanStart, properties }: Connect): number {
+  const asked = protocolVersion === 5 ? (properties?.sessionExpiryInterval ?? 0) : cleanStart ? 0 : neverExpires;
+  return Math.min(asked, broker.options.sessionExpirySecondsMax);
+}
+
+function grantedKeepAlive(broker: Broker, { keepAliveSeconds, protocolVersion }: Connect): number {
+  const { keepAliveSecondsMax } = broker.options;
+  // Only a v5 client can be told of another one. [MQTT5 3.1.2-21]
+  if (keepAliveSecondsMax === undefined || protocolVersion !== 5) return keepAliveSeconds;
+  return keepAliveSeconds === 0 ? keepAliveSecondsMax : Math.min(keepAliveSeconds, keepAliveSecondsMax);
+}
+
+/** What differs from the defaults and from what the client asked for. [MQTT5 3.2.2.3] */
+function connackProperties(
+  broker: Broker,
+  packet: Connect,
+  clientId: string,
+  expirySeconds: number,
+  keepAliveSeconds: number,
+): ConnackProperties {
+  const { options } = broker;
+  const properties: ConnackProperties = {
+    receiveMaximum: options.receiveMaximum,
+    maximumPacketSize: options.packetBytesMax,
+    topicAliasMaximum: options.topicAliasMax,
+  };
+  if (packet.clientId === "") properties.assignedClientIdentifier = clientId; // [MQTT5 3.1.3-7]
+  if (keepAliveSeconds !== packet.keepAliveSeconds) properties.serverKeepAlive = keepAliveSeconds;
+  if (expirySeconds !== (packet.properties?.sessionExpiryInterval ?? 0)) properties.sessionExpiryInterval = expirySeconds;
+  if (packet.properties?.requestResponseInformation && options.responseInformation !== undefined) {
+    properties.responseInformation = `${options.responseInformation}${clientId}`;
+  }
+  return properties;
+}
+
+function assignClientId(): string {
+  return `hookmq-${randomBytes(10).toString("hex")}`;
+}

@@ -1,0 +1,317 @@
+/**
+ * One Network Connection: its phase, and the one switch over packet types.
+ *
+ *   connecting ──CONNECT──→ authenticating ──accepted──→ open ──→ closed
+ *       └───────────────────────┴──────────refused──────────────────↑
+ */
+import type { ClientInfo, DisconnectReason } from "./tap.ts";
+import { decodePacket, encodePacket } from "../mqtt/codec.ts";
+import { Framer, type PacketSink } from "../mqtt/framer.ts";
+import type { Packet, ProtocolVersion } from "../mqtt/packet.ts";
+import { ProtocolError } from "../mqtt/protocol-error.ts";
+import { readPublish } from "../mqtt/publish-view.ts";
+import { ReasonCode } from "../mqtt/reason-code.ts";
+import type { Broker } from "./broker.ts";
+import { receiveConnect, refuseConnect } from "./connect.ts";
+import { disconnectReasonOf } from "./disconnect-reason.ts";
+import { receivePublish, receivePubrel } from "./inbound.ts";
+import { connectPacketBytesMax, outboundTopicAliasesMax, unreadAnswerBytesMax } from "./limits.ts";
+import type { KeptMessage } from "./message.ts";
+import { Deque } from "../base/deque.ts";
+import { pump, receivePuback, receivePubcomp, receivePubrec } from "./outbound.ts";
+import { Outbox } from "./outbox.ts";
+import type { Route } from "./route.ts";
+import type { Session } from "./session.ts";
+import { receiveSubscribe, receiveUnsubscribe } from "./subscribe.ts";
+import type { Subscription } from "./subscriptions.ts";
+import type { Wire, WireUser } from "./wire.ts";
+
+type Answer = "puback" | "pubrec" | "pubrel" | "pubcomp";
+const answerFirstByte = { puback: 0x40, pubrec: 0x50, pubrel: 0x62, pubcomp: 0x70 } as const;
+
+/** Retained messages that a new subscription is owed, in the order they are sent. */
+export type RetainedFeed = Deque<{ message: KeptMessage; subscription: Subscription }>;
+
+const unknownClient = { clientId: "", userName: undefined, keepAliveSeconds: 0, cleanStart: true } as const;
+
+export class Connection implements WireUser, PacketSink {
+  readonly outbox: Outbox;
+  readonly wire: Wire;
+  phase: "connecting" | "authenticating" | "open" | "closed" = "connecting";
+  /** Set when the phase becomes `open`. */
+  session!: Session;
+  client: ClientInfo;
+  version5 = false;
+  version: ProtocolVersion = 4;
+  /** The client's Maximum Packet Size. */
+  packetBytesMax = Number.POSITIVE_INFINITY;
+  /** QoS 1 and 2 messages that may still be sent before an acknowledgement is due. [MQTT5 4.9] */
+  sendQuota = 0;
+  sendQuotaMax = 0;
+  /** Milliseconds without a packet after which the client is gone; 0: never. */
+  silenceMsMax = 0;
+  /** On the monotonic clock. */
+  lastHeardAt: number;
+  lastRoute: Route | undefined;
+  inboundAliases: Route[] | undefined;
+  /** Set when the client takes Topic Aliases. */
+  outboundAliases: Map<string, number> | undefined;
+  outboundAliasMax = 0;
+  readonly retainedFeed: RetainedFeed = new Deque();
+  /** Answers that wait for a commit: later ones of this connection wait behind them. */
+  private heldAnswers = 0;
+  heldPubacks = 0;
+  private readonly broker: Broker;
+  private readonly framer: Framer;
+  private paused = false;
+
+  constructor(broker: Broker, wire: Wire) {
+    this.broker = broker;
+    this.wire = wire;
+    this.outbox = new Outbox(wire, broker);
+    this.framer = new Framer(this, Math.min(connectPacketBytesMax, broker.options.packetBytesMax));
+    this.lastHeardAt = broker.clock.monotonic();
+    const { remoteAddress, remotePort } = wire;
+    this.client = { ...unknownClient, protocolVersion: 4, remoteAddress, remotePort };
+  }
+
+  // The Wire's calls
+
+  received(chunk: Buffer): void {
+    if (this.phase === "closed") return;
+    this.lastHeardAt = this.broker.clock.monotonic();
+    this.broker.figures.bytesReceived += chunk.length;
+    this.attempt(() => this.framer.push(chunk));
+    if (this.outbox.unread > unreadAnswerBytesMax && !this.paused) this.pauseUnread();
+  }
+
+  drained(): void {
+    if (this.phase === "closed") return;
+    this.outbox.drained();
+    if (this.paused && this.phase === "open" && this.outbox.unread <= unreadAnswerBytesMax) {
+      this.paused = false;
+      this.wire.resume();
+    }
+    if (this.phase === "open") pump(this.broker, this.session);
+  }
+
+  closed(): void {
+    this.leave("connection_lost", ReasonCode.unspecifiedError);
+  }
+
+  // The Framer's calls
+
+  begins(firstByte: number): void {
+    if (this.phase === "connecting" && firstByte !== 0x10) throw beforeConnect();
+  }
+
+  packet(bytes: Buffer, start: number, bodyStart: number, end: number): void {
+    const firstByte = bytes[start];
+    if (this.phase !== "open") return this.firstPacket(bytes, firstByte, bodyStart, end);
+    const { broker } = this;
+    if (firstByte >> 4 === 3) {
+      const { view } = broker.arrival;
+      readPublish(view, this.version, bytes, start, bodyStart, end);
+      return receivePublish(broker, this, view);
+    }
+    // The short forms of acknowledgements, which are nearly all there are.
+    if (end - bodyStart === 2) {
+      const packetIdentifier = (bytes[bodyStart] << 8) | bytes[bodyStart + 1];
+      if (packetIdentifier !== 0) {
+        if (firstByte === 0x40) return receivePuback(broker, this.session, packetIdentifier);
+        if (firstByte === 0x50) return receivePubrec(broker, this, packetIdentifier, ReasonCode.success);
+        if (firstByte === 0x62) return receivePubrel(broker, this, packetIdentifier);
+        if (firstByte === 0x70) return receivePubcomp(broker, this.session, packetIdentifier);
+      }
+    }
+    this.handle(decodePacket(this.version, firstByte, bytes, bodyStart, end));
+  }
+
+  // What the broker does with it
+
+  /** CONNECT was accepted: packets that came behind it are read now. */
+  opened(): void {
+    this.phase = "open";
+    this.framer.packetBytesMax = this.broker.options.packetBytesMax;
+    this.attempt(() => this.framer.release());
+  }
+
+  /** Waits for an answer before reading on. */
+  holdPackets(): void {
+    this.framer.hold();
+    this.wire.pause();
+  }
+
+  releaseWire(): void {
+    this.wire.resume();
+  }
+
+  send(packet: Packet): void {
+    const bytes = encodePacket(this.version, packet);
+    if (bytes.length > this.packetBytesMax) return; // [MQTT5 3.1.2-24]
+    this.outbox.append(bytes, 0, bytes.length);
+  }
+
+  /** Answers a PUBLISH or PUBREL, in the order they came. [MQTT5 4.6.0] `durable`: not before this turn's commit. */
+  answer(type: Answer, packetIdentifier: number, reasonCode: ReasonCode, durable = false): void {
+    if (!durable && this.heldAnswers === 0) return this.writeAnswer(type, packetIdentifier, reasonCode);
+    this.heldAnswers++;
+    if (type === "puback") this.heldPubacks++;
+    this.broker.turn.whenCommitted((committed) => {
+      this.heldAnswers--;
+      if (type === "puback") this.heldPubacks--;
+      if (this.phase !== "open") return;
+      if (committed) this.writeAnswer(type, packetIdentifier, reasonCode);
+      else if (this.version5) this.writeAnswer(type, packetIdentifier, refusalWhenNotStored[type]);
+    });
+  }
+
+  /**
+   * The Topic Alias for an outgoing message, if the client takes them; `known`: it has heard the topic name already.
+   * `mayAdd`: there is room in the packet to introduce a new one.
+   */
+  outboundAlias(topicName: string, mayAdd: boolean): { property: Buffer; known: boolean } | undefined {
+    const { outboundAliases } = this;
+    if (outboundAliases === undefined) return undefined;
+    const former = outboundAliases.get(topicName);
+    if (former !== undefined) return { property: aliasProperty(former), known: true };
+    if (!mayAdd || outboundAliases.size >= Math.min(this.outboundAliasMax, outboundTopicAliasesMax)) return undefined;
+    const alias = outboundAliases.size + 1;
+    outboundAliases.set(topicName, alias);
+    return { property: aliasProperty(alias), known: false };
+  }
+
+  /** Ends the connection from our side; a v5 client hears why. [MQTT5 4.13] */
+  end(reason: DisconnectReason, reasonCode: ReasonCode, reasonString?: string): void {
+    if (this.phase === "open" && this.version5) {
+      const properties = reasonString === undefined ? undefined : { reasonString };
+      this.send({ type: "disconnect", reasonCode, properties });
+    }
+    this.leave(reason, reasonCode);
+  }
+
+  /** Closes without a word of MQTT, after what was written already. */
+  leave(reason: DisconnectReason, reasonCode: number): void {
+    if (this.phase === "closed") return;
+    const { phase } = this;
+    this.phase = "closed";
+    this.framer.stop();
+    this.outbox.flush();
+    this.outbox.close();
+    this.wire.end();
+    this.broker.connectionClosed(this, phase === "open", reason, reasonCode);
+  }
+
+  private firstPacket(bytes: Buffer, firstByte: number, bodyStart: number, end: number): void {
+    if (this.phase !== "connecting") return;
+    if (firstByte >> 4 !== 1) throw beforeConnect(); // [MQTT5 3.1.0-1] [MQTT311 3.1.0-1]
+    try {
+      const packet = decodePacket(4, firstByte, bytes, bodyStart, end);
+      if (packet.type === "connect") receiveConnect(this.broker, this, packet);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      refuseConnect(this.broker, this, error, bytes.subarray(bodyStart, end));
+    }
+  }
+
+  /** All packets but PUBLISH and short acknowledgements. */
+  private handle(packet: Packet): void {
+    const { broker } = this;
+    switch (packet.type) {
+      case "puback":
+        return receivePuback(broker, this.session, packet.packetIdentifier);
+      case "pubrec":
+        return receivePubrec(broker, this, packet.packetIdentifier, packet.reasonCode);
+      case "pubrel":
+        return receivePubrel(broker, this, packet.packetIdentifier);
+      case "pubcomp":
+        return receivePubcomp(broker, this.session, packet.packetIdentifier);
+      case "subscribe":
+        return receiveSubscribe(broker, this, packet);
+      case "unsubscribe":
+        return receiveUnsubscribe(broker, this, packet);
+      case "pingreq":
+        return this.send({ type: "pingresp" }); // [MQTT5 3.12.4-1] [MQTT311 3.12.4-1]
+      case "disconnect":
+        return this.receiveDisconnect(packet.reasonCode, packet.properties?.sessionExpiryInterval);
+      case "auth":
+        // We offer no Authentication Method, so none can be under way. [MQTT5 4.12.0-6]
+        throw new ProtocolError(ReasonCode.protocolError, "AUTH without an Authentication Method");
+      case "connect":
+        throw new ProtocolError(ReasonCode.protocolError, "a second CONNECT"); // [MQTT5 3.1.0-2] [MQTT311 3.1.0-2]
+      case "connack":
+      case "suback":
+      case "unsuback":
+      case "pingresp":
+        throw new ProtocolError(ReasonCode.protocolError, `${packet.type.toUpperCase()} is the server's to send`);
+      case "publish":
+        return;
+      default:
+        packet satisfies never;
+    }
+  }
+
+  private receiveDisconnect(reasonCode: ReasonCode, sessionExpirySeconds: number | undefined): void {
+    if (sessionExpirySeconds !== undefined) {
+      if (this.session.expirySeconds === 0 && sessionExpirySeconds !== 0) {
+        // [MQTT5 3.14.2.2.2]
+        throw new ProtocolError(ReasonCode.protocolError, "DISCONNECT sets a Session Expiry Interval that CONNECT had as 0");
+      }
+      this.session.expirySeconds = Math.min(sessionExpirySeconds, this.broker.options.sessionExpirySecondsMax);
+    }
+    if (reasonCode === ReasonCode.success) this.broker.wills.cancel(this.session); // [MQTT5 3.14.4-3] [MQTT311 3.14.4-3]
+    const withWill = reasonCode === ReasonCode.disconnectWithWill;
+    this.leave(withWill ? "disconnect_with_will" : reasonCode < 0x80 ? "normal" : disconnectReasonOf(reasonCode), reasonCode);
+  }
+
+  /** Runs what a peer's bytes set off: what it did wrong ends its connection and nothing else. */
+  private attempt(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      const { remoteAddress, remotePort } = this.wire;
+      this.broker.log.info("client broke the protocol", {
+        clientId: this.client.clientId,
+        from: `${remoteAddress}:${remotePort}`,
+        reason: error.message,
+      });
+      this.end(disconnectReasonOf(error.reasonCode), error.reasonCode, error.message);
+    }
+  }
+
+  private writeAnswer(type: Answer, packetIdentifier: number, reasonCode: ReasonCode): void {
+    const { outbox } = this;
+    const short = reasonCode === ReasonCode.success || !this.version5;
+    const at = outbox.reserve(short ? 4 : 5);
+    const { slab } = outbox;
+    slab[at] = answerFirstByte[type];
+    slab[at + 1] = short ? 2 : 3;
+    slab[at + 2] = packetIdentifier >> 8;
+    slab[at + 3] = packetIdentifier & 0xff;
+    if (!short) slab[at + 4] = reasonCode;
+  }
+
+  /** The peer does not take its answers: it is not asked for more. */
+  private pauseUnread(): void {
+    if (this.phase !== "open") return;
+    this.paused = true;
+    this.wire.pause();
+  }
+}
+
+/** What a v5 client hears when the store could not keep its message. */
+const refusalWhenNotStored = {
+  puback: ReasonCode.quotaExceeded,
+  pubrec: ReasonCode.quotaExceeded,
+  pubrel: ReasonCode.success,
+  pubcomp: ReasonCode.success,
+} as const;
+
+function beforeConnect(): ProtocolError {
+  return new ProtocolError(ReasonCode.protocolError, "the first packet is not CONNECT");
+}
+
+function aliasProperty(alias: number): Buffer {
+  return Buffer.from([0x23, alias >> 8, alias & 0xff]);
+}

@@ -1,0 +1,114 @@
+/** Messages from publishers: the rule for a received PUBLISH, and the handshake of QoS 2. */
+import { isUtf8 } from "node:buffer";
+import type { PublishView } from "../mqtt/publish-view.ts";
+import { isWellFormedUtf8 } from "../mqtt/utf8.ts";
+import { ProtocolError } from "../mqtt/protocol-error.ts";
+import { ReasonCode } from "../mqtt/reason-code.ts";
+import type { Broker } from "./broker.ts";
+import type { Connection } from "./connection.ts";
+import type { Route } from "./route.ts";
+
+/** Decides, in this order: topic (alias), duplicate, permission, quota; then routes and answers. */
+export function receivePublish(broker: Broker, connection: Connection, view: PublishView): void {
+  const { session } = connection;
+  const { qos, packetIdentifier } = view;
+  const { figures, turn } = broker;
+  figures.messagesReceived++;
+  figures.messagesReceivedByQoS[qos]++;
+  const route = resolveRoute(broker, connection, view);
+  if (qos === 2 && session.received?.has(packetIdentifier)) {
+    return connection.answer("pubrec", packetIdentifier, ReasonCode.success); // [MQTT5 4.3.3-10] [MQTT311 4.3.3-2]
+  }
+  if (!broker.access.mayPublish(connection.client, route.topicName)) return refuse(connection, view, ReasonCode.notAuthorized);
+  if (connection.version5 && qos !== 0 && isOverReceiveMaximum(broker, connection)) {
+    const message = "more messages are unacknowledged than Receive Maximum allows";
+    throw new ProtocolError(ReasonCode.receiveMaximumExceeded, message); // [MQTT5 3.3.4-9]
+  }
+  if (view.scan.payloadFormatIndicator === 1 && !isText(view)) return refuse(connection, view, ReasonCode.payloadFormatInvalid);
+
+  const changesBefore = turn.changeCount;
+  const { arrival } = broker;
+  arrival.begin(route, session.publisher, session, connection.version5);
+  const reasonCode = broker.route(arrival);
+  if (qos === 0) return;
+  if (qos === 2) rememberReceived(broker, connection, packetIdentifier);
+  const durable = turn.changeCount > changesBefore;
+  connection.answer(qos === 1 ? "puback" : "pubrec", packetIdentifier, reasonCode, durable);
+}
+
+/** PUBREL: the identifier may be used for a new message. [MQTT5 4.3.3-11] [MQTT311 4.3.3-2] */
+export function receivePubrel(broker: Broker, connection: Connection, packetIdentifier: number): void {
+  const { session } = connection;
+  const known = session.received?.delete(packetIdentifier) ?? false;
+  if (known && session.persistent) {
+    broker.turn.add({ type: "receive-completed", clientId: session.clientId, packetIdentifier });
+  }
+  const reasonCode = known ? ReasonCode.success : ReasonCode.packetIdentifierNotFound;
+  // A new message under this identifier must not be taken for the old one after a crash.
+  connection.answer("pubcomp", packetIdentifier, reasonCode, known && session.persistent);
+}
+
+function rememberReceived(broker: Broker, connection: Connection, packetIdentifier: number): void {
+  const { session } = connection;
+  session.received ??= new Set();
+  session.received.add(packetIdentifier);
+  if (session.persistent) broker.turn.add({ type: "received", clientId: session.clientId, packetIdentifier });
+}
+
+function resolveRoute(broker: Broker, connection: Connection, view: PublishView): Route {
+  const { topicAlias } = view.scan;
+  const { bytes, topicStart, topicEnd } = view;
+  let route: Route | undefined = connection.lastRoute;
+  if (topicStart === topicEnd) {
+    if (topicAlias === 0) throw topicError(connection, ReasonCode.protocolError, "the topic name is empty and there is no Topic Alias"); // [MQTT5 3.3.2-8]
+    checkAlias(broker, topicAlias);
+    route = connection.inboundAliases?.[topicAlias];
+    if (route === undefined) throw new ProtocolError(ReasonCode.protocolError, `Topic Alias ${topicAlias} stands for no topic yet`); // [MQTT5 3.3.4]
+    return route;
+  }
+  if (route === undefined || !route.is(bytes, topicStart, topicEnd)) {
+    route = broker.routes.find(bytes, topicStart, topicEnd);
+    // [MQTT5 3.3.2-1] [MQTT5 3.3.2-2] [MQTT311 3.3.2-1] [MQTT311 3.3.2-2]
+    if (!route.valid) throw topicError(connection, reasonForTopic(view), "the topic name is not valid");
+    connection.lastRoute = route;
+  }
+  if (topicAlias !== 0) {
+    checkAlias(broker, topicAlias);
+    connection.inboundAliases ??= [];
+    connection.inboundAliases[topicAlias] = route;
+  }
+  return route;
+}
+
+function checkAlias(broker: Broker, topicAlias: number): void {
+  if (topicAlias <= broker.options.topicAliasMax) return;
+  const message = `Topic Alias ${topicAlias} is over the maximum of ${broker.options.topicAliasMax}`;
+  throw new ProtocolError(ReasonCode.topicAliasInvalid, message); // [MQTT5 3.3.2-9]
+}
+
+/** Ill-formed UTF-8 makes the packet malformed, [MQTT5 1.5.4-1]; a wildcard or too many levels make the name invalid. */
+function reasonForTopic({ bytes, topicStart, topicEnd }: PublishView): ReasonCode {
+  return isWellFormedUtf8(bytes, topicStart, topicEnd) ? ReasonCode.topicNameInvalid : ReasonCode.malformedPacket;
+}
+
+function topicError(connection: Connection, reasonCode: ReasonCode, message: string): ProtocolError {
+  return new ProtocolError(connection.version5 ? reasonCode : ReasonCode.malformedPacket, message);
+}
+
+/** [MQTT5 3.3.2-4] lets a server check this; NUL is text here, unlike in an MQTT string. */
+function isText({ bytes, payloadStart, payloadEnd }: PublishView): boolean {
+  return isUtf8(bytes.subarray(payloadStart, payloadEnd));
+}
+
+/** Not taken: QoS 1 and 2 hear why, [MQTT5 4.13.2]; before 5.0 there is no way to say so but to acknowledge. [MQTT311 3.3.5-2] */
+function refuse(connection: Connection, view: PublishView, reasonCode: ReasonCode): void {
+  if (view.qos === 0) {
+    if (reasonCode === ReasonCode.payloadFormatInvalid) throw new ProtocolError(reasonCode, "the payload is not UTF-8 as it claims");
+    return;
+  }
+  connection.answer(view.qos === 1 ? "puback" : "pubrec", view.packetIdentifier, reasonCode);
+}
+
+function isOverReceiveMaximum(broker: Broker, { session, heldPubacks }: Connection): boolean {
+  return heldPubacks + (session.received?.size ?? 0) >= broker.options.receiveMaximum;
+}

@@ -1,0 +1,411 @@
+/**
+ * Messages on their way to subscribers. QoS 0 goes or is dropped. QoS 1 and 2 go at once where nothing is ahead of them and
+ * the client's Receive Maximum allows; else they wait in the session's queue. What a persistent session is owed is
+ * committed before it is sent, so that no Packet Identifier is ever seen that the store does not know.
+ */
+import type { QoS } from "../mqtt/packet.ts";
+import { ReasonCode } from "../mqtt/reason-code.ts";
+import type { Arrival } from "./arrival.ts";
+import type { Broker } from "./broker.ts";
+import type { Connection } from "./connection.ts";
+import { Awaiting } from "./inflight.ts";
+import { queuedBytesMax, queuedBytesPerSessionMax, retainedSliceMessages } from "./limits.ts";
+import type { KeptMessage } from "./message.ts";
+import { publishBytes, writePublish, type PublishParts } from "./publish-encoder.ts";
+import { leastLoaded, type Target } from "./route.ts";
+import type { Owed, Session } from "./session.ts";
+import { slabBytesMax } from "./slabs.ts";
+
+/** Packet Identifiers in use at the most, so that a free one is always near. */
+const identifiersInUseMax = 60_000;
+const nothing = Buffer.alloc(0);
+
+/** Passes the message in hand to one target. */
+export function deliver(broker: Broker, target: Target, arrival: Arrival): void {
+  const { session } = target;
+  const { connection } = session;
+  const { view } = arrival;
+  const qos = view.qos < target.qos ? view.qos : target.qos;
+  const retain = view.retain && target.retainAsPublished;
+  if (qos === 0) {
+    if (connection === undefined) return;
+    if (connection.outbox.full) broker.figures.dropped.slowReader++;
+    else send(broker, connection, target, arrival, 0, retain, Awaiting.nothing);
+    return;
+  }
+  if (!session.persistent && connection !== undefined && isClear(session, connection)) {
+    send(broker, connection, target, arrival, qos, retain, qos === 1 ? Awaiting.puback : Awaiting.pubrec);
+    return;
+  }
+  owe(broker, session, {
+    message: arrival.message(),
+    qos,
+    retain,
+    subscriptionIdentifiers: target.subscriptionIdentifiers,
+    sharedFilter: target.sharedFilter,
+  });
+}
+
+/** Puts a QoS 1 or 2 message behind all that the session is owed already. */
+export function owe(broker: Broker, session: Session, owed: Omit<Owed, "position">): void {
+  const bytes = owed.message.payload.length;
+  if (broker.queuedBytes + bytes > queuedBytesMax) {
+    broker.figures.dropped.queueFull++;
+    return;
+  }
+  while (
+    session.queue.length > 0 &&
+    (session.queue.length >= broker.options.queuedMessagesMax || session.queuedBytes + bytes > queuedBytesPerSessionMax)
+  ) {
+    broker.figures.dropped.queueFull++;
+    letGo(broker, session, shiftQueue(broker, session)!);
+  }
+  const position = session.persistent ? session.nextPosition++ : 0;
+  if (session.persistent) {
+    const messageId = owed.message.keep(broker.turn, broker.nextMessageId);
+    const { qos, retain, subscriptionIdentifiers, sharedFilter } = owed;
+    const { clientId } = session;
+    broker.turn.add({ type: "queued", clientId, position, messageId, qos, retain, subscriptionIdentifiers, sharedFilter });
+  }
+  session.queue.push({ ...owed, position });
+  session.queuedBytes += bytes;
+  broker.queuedBytes += bytes;
+  pump(broker, session);
+}
+
+/** Sends what is waiting, as far as the client's Receive Maximum and the outbox allow. */
+export function pump(broker: Broker, session: Session): void {
+  const { connection } = session;
+  if (connection === undefined) return;
+  while (connection.sendQuota > 0 && !connection.outbox.full) {
+    const packetIdentifier = session.resend.shift();
+    if (packetIdentifier !== undefined) {
+      sendAgain(broker, session, connection, packetIdentifier);
+      continue;
+    }
+    if (session.inflight.count >= identifiersInUseMax) break;
+    const owed = shiftQueue(broker, session);
+    if (owed === undefined) break;
+    sendOwed(broker, session, connection, owed);
+  }
+  if (connection.retainedFeed.length > 0 && isClear(session, connection)) broker.feedSoon(connection);
+}
+
+/** Hands over a slice of the retained messages that new subscriptions of this connection are owed. */
+export function feedRetained(broker: Broker, connection: Connection): void {
+  const { session } = connection;
+  for (let i = 0; i < retainedSliceMessages; i++) {
+    // QoS 1 and 2 keep to the window, QoS 0 to the outbox: a large retained set fills neither.
+    if (!isClear(session, connection)) return;
+    const fed = connection.retainedFeed.shift();
+    if (fed === undefined) return;
+    const { message, subscription } = fed;
+    if (message.isExpired(broker.clock.now())) continue;
+    const qos: QoS = message.qos < subscription.qos ? message.qos : subscription.qos;
+    const { subscriptionIdentifier } = subscription;
+    const subscriptionIdentifiers = subscriptionIdentifier === undefined ? [] : [subscriptionIdentifier];
+    if (qos !== 0) {
+      owe(broker, session, { message, qos, retain: true, subscriptionIdentifiers, sharedFilter: undefined });
+    } else if (fitsClient(broker, connection, message, 0, subscriptionIdentifiers)) {
+      writeMessage(broker, connection, message, 0x01, 0, subscriptionIdentifiers);
+    }
+  }
+  if (connection.retainedFeed.length > 0) broker.feedSoon(connection);
+}
+
+/** A connection has opened on a session that had messages in flight: they go again, in order. [MQTT5 4.4.0-1] [MQTT311 4.4.0-1] */
+export function resume(broker: Broker, session: Session): void {
+  session.resend.clear();
+  for (const { packetIdentifier } of session.inflight.inOrder()) session.resend.push(packetIdentifier);
+  pump(broker, session);
+}
+
+export function receivePuback(broker: Broker, session: Session, packetIdentifier: number): void {
+  if (session.inflight.state(packetIdentifier) !== Awaiting.puback) return;
+  settle(broker, session, packetIdentifier);
+}
+
+export function receivePubrec(broker: Broker, connection: Connection, packetIdentifier: number, reasonCode: ReasonCode): void {
+  const { session } = connection;
+  const state = session.inflight.state(packetIdentifier);
+  if (state === Awaiting.pubrec && reasonCode >= 0x80) return settle(broker, session, packetIdentifier); // [MQTT5 4.3.3]
+  if (state === Awaiting.pubrec) {
+    const owed = session.inflight.entry(packetIdentifier);
+    session.inflight.release(packetIdentifier);
+    if (session.persistent && owed !== undefined) {
+      broker.turn.add({ type: "released", clientId: session.clientId, position: owed.position });
+    }
+  }
+  const known = state === Awaiting.pubrec || state === Awaiting.pubcomp;
+  connection.answer("pubrel", packetIdentifier, known ? ReasonCode.success : ReasonCode.packetIdentifierNotFound);
+}
+
+export function receivePubcomp(broker: Broker, session: Session, packetIdentifier: number): void {
+  if (session.inflight.state(packetIdentifier) !== Awaiting.pubcomp) return;
+  settle(broker, session, packetIdentifier);
+}
+
+/** Passes on what a shared subscription's member will not send any more. [MQTT5 4.8.2-4] [MQTT5 4.8.2-5] */
+export function passOn(broker: Broker, owed: Owed, from: Session, onlyConnected: boolean): boolean {
+  const route = broker.routes.find(owed.message.topicBytes, 0, owed.message.topicBytes.length);
+  broker.routes.refresh(route);
+  const shared = route.shared.find(({ members }) => members[0].sharedFilter === owed.sharedFilter);
+  const target = shared && leastLoaded(shared, from);
+  if (target === undefined || (onlyConnected && target.session.connection === undefined)) return false;
+  const qos = owed.qos < target.qos ? owed.qos : target.qos;
+  const { message, retain, sharedFilter } = owed;
+  const { subscriptionIdentifiers } = target;
+  if (qos !== 0) owe(broker, target.session, { message, qos, retain, subscriptionIdentifiers, sharedFilter });
+  else if (target.session.connection !== undefined) {
+    writeMessage(broker, target.session.connection, message, retain ? 1 : 0, 0, subscriptionIdentifiers);
+  }
+  return true;
+}
+
+/** A member has disconnected: what it was not sent yet goes to those who are there. */
+export function passOnUnsent(broker: Broker, session: Session): void {
+  const waiting = [...session.queue];
+  if (!waiting.some(({ sharedFilter }) => sharedFilter !== undefined)) return;
+  session.queue.clear();
+  for (const owed of waiting) {
+    if (owed.sharedFilter !== undefined && passOn(broker, owed, session, true)) {
+      forgetBytes(broker, session, owed);
+      letGo(broker, session, owed);
+    } else {
+      session.queue.push(owed);
+    }
+  }
+}
+
+/** Takes everything the session is owed off the books; what it shared goes to other members. */
+export function abandon(broker: Broker, session: Session): void {
+  const inflight = session.inflight.inOrder();
+  for (const { entry, awaiting } of inflight) {
+    if (entry === undefined) continue;
+    if (entry.sharedFilter !== undefined && awaiting === Awaiting.puback) passOn(broker, entry, session, false);
+    if (session.persistent) entry.message.letGo();
+  }
+  for (let owed = shiftQueue(broker, session); owed !== undefined; owed = shiftQueue(broker, session)) {
+    if (owed.sharedFilter === undefined || !passOn(broker, owed, session, false)) broker.figures.dropped.sessionEnded++;
+    if (session.persistent) owed.message.letGo();
+  }
+}
+
+/** Nothing is ahead of a new message. */
+function isClear(session: Session, connection: Connection): boolean {
+  return (
+    connection.sendQuota > 0 &&
+    session.queue.length === 0 &&
+    session.resend.length === 0 &&
+    session.inflight.count < identifiersInUseMax &&
+    !connection.outbox.full
+  );
+}
+
+function send(
+  broker: Broker,
+  connection: Connection,
+  target: Target,
+  arrival: Arrival,
+  qos: QoS,
+  retain: boolean,
+  awaiting: Awaiting,
+): void {
+  const { encoded } = arrival;
+  const { outbox } = connection;
+  const extra = connection.version5 ? target.identifierProperties : nothing;
+  if (extra.length > 0 || connection.outboundAliases !== undefined) {
+    const bytes = publishBytes(encoded.parts, true, qos, extra, encoded.parts.topic.length);
+    if (bytes > connection.packetBytesMax) {
+      broker.figures.dropped.tooLarge++;
+      return;
+    }
+    const identifier = awaiting === Awaiting.nothing ? 0 : takeIdentifier(connection, target, arrival, qos, retain, awaiting);
+    const flags = (qos << 1) | (retain ? 1 : 0);
+    writeParts(connection, encoded.parts, arrival.route.topicName, flags, identifier, extra);
+  } else {
+    encoded.select(connection.version5, qos, retain);
+    const { bytes, start, end } = encoded;
+    if (end - start > connection.packetBytesMax) {
+      broker.figures.dropped.tooLarge++; // [MQTT5 3.1.2-25]
+      return;
+    }
+    if (awaiting === Awaiting.nothing) {
+      outbox.append(bytes, start, end);
+    } else {
+      const { identifierAt } = encoded;
+      const identifier = takeIdentifier(connection, target, arrival, qos, retain, awaiting);
+      if (end - start <= slabBytesMax) {
+        const at = outbox.reserve(end - start);
+        bytes.copy(outbox.slab, at, start, end);
+        writeIdentifier(outbox.slab, at + identifierAt - start, identifier);
+      } else {
+        const own = Buffer.from(bytes.subarray(start, end));
+        writeIdentifier(own, identifierAt - start, identifier);
+        outbox.append(own, 0, own.length);
+      }
+    }
+  }
+  broker.figures.messagesSent++;
+  broker.figures.messagesSentByQoS[qos]++;
+}
+
+function takeIdentifier(
+  connection: Connection,
+  target: Target,
+  arrival: Arrival,
+  qos: QoS,
+  retain: boolean,
+  awaiting: Awaiting,
+): number {
+  connection.sendQuota--;
+  // A session that ends with its connection never sends again; only what others could take over is worth keeping.
+  const owed: Owed | undefined =
+    target.sharedFilter === undefined
+      ? undefined
+      : {
+          message: arrival.message(),
+          qos: qos as 1 | 2,
+          retain,
+          subscriptionIdentifiers: target.subscriptionIdentifiers,
+          sharedFilter: target.sharedFilter,
+          position: 0,
+        };
+  return connection.session.inflight.take(awaiting, owed);
+}
+
+function sendOwed(broker: Broker, session: Session, connection: Connection, owed: Owed): void {
+  const { message, qos, retain, subscriptionIdentifiers, position } = owed;
+  if (message.isExpired(broker.clock.now())) {
+    broker.figures.dropped.expired++; // [MQTT5 3.3.2-5]
+    return letGo(broker, session, owed);
+  }
+  if (!fitsClient(broker, connection, message, qos, subscriptionIdentifiers)) return letGo(broker, session, owed);
+  const keep = session.persistent || owed.sharedFilter !== undefined;
+  const packetIdentifier = session.inflight.take(qos === 1 ? Awaiting.puback : Awaiting.pubrec, keep ? owed : undefined);
+  connection.sendQuota--;
+  const flags = (qos << 1) | (retain ? 1 : 0);
+  if (!session.persistent) {
+    writeMessage(broker, connection, message, flags, packetIdentifier, subscriptionIdentifiers);
+    return;
+  }
+  broker.turn.add({ type: "sent", clientId: session.clientId, position, packetIdentifier });
+  broker.turn.whenCommitted((committed) => {
+    if (!committed || session.connection !== connection) return;
+    writeMessage(broker, connection, message, flags, packetIdentifier, subscriptionIdentifiers);
+  });
+}
+
+function sendAgain(broker: Broker, session: Session, connection: Connection, packetIdentifier: number): void {
+  const state = session.inflight.state(packetIdentifier);
+  if (state === Awaiting.nothing) return;
+  connection.sendQuota--;
+  if (state === Awaiting.pubcomp) {
+    connection.answer("pubrel", packetIdentifier, ReasonCode.success);
+    return;
+  }
+  const { message, qos, retain, subscriptionIdentifiers } = session.inflight.entry(packetIdentifier)!;
+  if (!fitsClient(broker, connection, message, qos, subscriptionIdentifiers)) {
+    return settle(broker, session, packetIdentifier);
+  }
+  const flags = 0x08 | (qos << 1) | (retain ? 1 : 0); // DUP [MQTT5 3.3.1-1] [MQTT311 3.3.1-1]
+  writeMessage(broker, connection, message, flags, packetIdentifier, subscriptionIdentifiers);
+}
+
+/** A handshake has ended: its place is free for the next. */
+function settle(broker: Broker, session: Session, packetIdentifier: number): void {
+  const owed = session.inflight.entry(packetIdentifier);
+  session.inflight.settle(packetIdentifier);
+  const { connection } = session;
+  if (connection !== undefined && connection.sendQuota < connection.sendQuotaMax) connection.sendQuota++;
+  if (owed !== undefined) letGo(broker, session, owed);
+  if (session.queue.length > 0 || session.resend.length > 0 || (connection?.retainedFeed.length ?? 0) > 0) pump(broker, session);
+}
+
+/** The session is not owed this any more. */
+function letGo(broker: Broker, session: Session, owed: Owed): void {
+  if (!session.persistent) return;
+  broker.turn.add({ type: "settled", clientId: session.clientId, position: owed.position });
+  owed.message.letGo();
+}
+
+function shiftQueue(broker: Broker, session: Session): Owed | undefined {
+  const owed = session.queue.shift();
+  if (owed !== undefined) forgetBytes(broker, session, owed);
+  return owed;
+}
+
+function forgetBytes(broker: Broker, session: Session, { message }: Owed): void {
+  session.queuedBytes -= message.payload.length;
+  broker.queuedBytes -= message.payload.length;
+}
+
+function fitsClient(
+  broker: Broker,
+  connection: Connection,
+  message: KeptMessage,
+  qos: QoS,
+  subscriptionIdentifiers: readonly number[],
+): boolean {
+  const { keptParts } = broker;
+  keptParts.ofMessage(message);
+  const extra = connection.version5 ? broker.identifierProperties(subscriptionIdentifiers) : nothing;
+  const fits = publishBytes(keptParts, connection.version5, qos, extra, keptParts.topic.length) <= connection.packetBytesMax;
+  if (!fits) broker.figures.dropped.tooLarge++;
+  return fits;
+}
+
+/** Writes a PUBLISH of a message that stayed, its Message Expiry Interval counted down. [MQTT5 3.3.2-6] */
+function writeMessage(
+  broker: Broker,
+  connection: Connection,
+  message: KeptMessage,
+  flags: number,
+  packetIdentifier: number,
+  subscriptionIdentifiers: readonly number[],
+): void {
+  const { keptParts } = broker;
+  keptParts.ofMessage(message);
+  if (message.expiresAt !== undefined) {
+    const secondsLeft = Math.max(0, Math.ceil((message.expiresAt - broker.clock.now()) / 1000));
+    keptParts.properties = Buffer.from(keptParts.properties);
+    keptParts.properties.writeUInt32BE(secondsLeft, keptParts.expiryOffset);
+  }
+  const extra = connection.version5 ? broker.identifierProperties(subscriptionIdentifiers) : nothing;
+  writeParts(connection, keptParts, message.topicName, flags, packetIdentifier, extra);
+  broker.figures.messagesSent++;
+  broker.figures.messagesSentByQoS[(flags >> 1) & 3]++;
+}
+
+function writeParts(
+  connection: Connection,
+  parts: PublishParts,
+  topicName: string,
+  flags: number,
+  packetIdentifier: number,
+  extra: Buffer,
+): void {
+  const { outbox, version5 } = connection;
+  const qos = ((flags >> 1) & 3) as QoS;
+  let topicBytes = parts.topic.length;
+  let properties = extra;
+  const unaliased = publishBytes(parts, version5, qos, extra, topicBytes);
+  // A new alias makes the packet larger by its property, and perhaps by a byte of the Property Length.
+  const alias = connection.outboundAlias(topicName, unaliased + 4 <= connection.packetBytesMax);
+  if (alias !== undefined) {
+    properties = Buffer.concat([extra, alias.property]);
+    if (alias.known) topicBytes = 0; // [MQTT5 3.3.2.3.4]
+  }
+  const bytes = publishBytes(parts, version5, qos, properties, topicBytes);
+  const inSlab = bytes <= slabBytesMax;
+  const at = inSlab ? outbox.reserve(bytes) : 0;
+  const out = inSlab ? outbox.slab : Buffer.allocUnsafeSlow(bytes);
+  const identifierAt = writePublish(out, at, parts, version5, flags, properties, topicBytes);
+  if (qos !== 0) writeIdentifier(out, identifierAt, packetIdentifier);
+  if (!inSlab) outbox.append(out, 0, bytes);
+}
+
+function writeIdentifier(out: Buffer, at: number, packetIdentifier: number): void {
+  out[at] = packetIdentifier >> 8;
+  out[at + 1] = packetIdentifier & 0xff;
+}

@@ -1,0 +1,85 @@
+/** Rebuilds the broker's memory from the store's, for a start: as if every connection had just been cut off. */
+import { Buffer } from "node:buffer";
+import { scanPublishProperties } from "../mqtt/properties.ts";
+import type { StoredMessage } from "../store/change.ts";
+import type { StoredSession, StoredState } from "../store/store.ts";
+import type { Broker } from "./broker.ts";
+import { Awaiting } from "./inflight.ts";
+import { KeptMessage } from "./message.ts";
+import { Session } from "./session.ts";
+import { subscriptionOf } from "./subscribe.ts";
+
+/** Returns the highest message identifier in use. */
+export function restore(broker: Broker, state: StoredState): number {
+  let highest = 0;
+  const messages = new Map<number, KeptMessage>();
+  for (const [messageId, stored] of state.messages) {
+    messages.set(messageId, keptMessage(stored));
+    highest = Math.max(highest, messageId);
+  }
+  const take = (messageId: number): KeptMessage => {
+    const message = messages.get(messageId)!;
+    message.restored(messageId);
+    return message;
+  };
+  for (const messageId of state.retained.values()) broker.retained.set(take(messageId));
+  for (const stored of state.sessions) restoreSession(broker, stored, take);
+  for (const { clientId, messageId, delaySeconds, dueAt } of state.wills) {
+    // A session that was to end with its connection is not stored; its will is due all the same.
+    const session = broker.sessions.get(clientId) ?? new Session(clientId, undefined, 0);
+    broker.wills.restore(session, { message: take(messageId), delaySeconds }, dueAt);
+  }
+  return highest;
+}
+
+function restoreSession(broker: Broker, stored: StoredSession, take: (messageId: number) => KeptMessage): void {
+  const { clientId, userName, expirySeconds } = stored;
+  const session = new Session(clientId, userName, expirySeconds);
+  broker.sessions.restore(session);
+  for (const { subscriptionIdentifier, ...request } of stored.subscriptions) {
+    const subscription = subscriptionOf(session, request, subscriptionIdentifier);
+    if (subscription === undefined) continue;
+    session.setSubscription(subscription);
+    broker.subscriptions.add(subscription);
+  }
+  for (const entry of stored.queue) {
+    const { position, qos, retain, subscriptionIdentifiers, sharedFilter, packetIdentifier, state } = entry;
+    session.nextPosition = position + 1;
+    const message = take(entry.messageId);
+    const owed = { message, qos, retain, subscriptionIdentifiers, sharedFilter, position };
+    if (state === "queued" || packetIdentifier === undefined) {
+      session.queue.push(owed);
+      session.queuedBytes += message.payload.length;
+      broker.queuedBytes += message.payload.length;
+    } else {
+      const awaiting = state === "released" ? Awaiting.pubcomp : qos === 1 ? Awaiting.puback : Awaiting.pubrec;
+      session.inflight.restore(packetIdentifier, awaiting, owed);
+    }
+  }
+  if (stored.received.length > 0) session.received = new Set(stored.received);
+  const waitedMs = stored.disconnectedAt === undefined ? 0 : broker.clock.now() - stored.disconnectedAt;
+  broker.sessions.waitForExpiry(session, Math.max(0, expirySeconds * 1000 - waitedMs));
+}
+
+function keptMessage(stored: StoredMessage): KeptMessage {
+  const { topicName, payload, qos, retain, acceptedAt, expiresAt, publisherClientId, publisherUserName } = stored;
+  const properties = Buffer.from(stored.properties);
+  return new KeptMessage({
+    topicName,
+    topicBytes: Buffer.from(topicName),
+    payload: Buffer.from(payload),
+    qos,
+    retain,
+    properties,
+    expiryOffset: expiryOffsetOf(properties),
+    acceptedAt,
+    expiresAt,
+    publisher: { clientId: publisherClientId, userName: publisherUserName },
+  });
+}
+
+function expiryOffsetOf(properties: Buffer): number {
+  const scan = { topicAlias: 0, aliasStart: -1, aliasEnd: -1, expirySeconds: -1, expiryOffset: -1, payloadFormatIndicator: 0 as const };
+  scanPublishProperties(properties, 0, properties.length, scan);
+  return scan.expiryOffset;
+}

@@ -1,0 +1,120 @@
+/** The retained message of each topic, in a tree by level, so that a filter finds its topics without looking at all. [MQTT5 3.3.1.3] */
+import type { Instant } from "../base/clock.ts";
+import { retainedBytesMax, retainedMessagesMax } from "./limits.ts";
+import type { KeptMessage } from "./message.ts";
+
+interface Level {
+  children: Map<string, Level> | undefined;
+  message: KeptMessage | undefined;
+}
+
+export class Retained {
+  private readonly root: Level = { children: undefined, message: undefined };
+  count = 0;
+  bytes = 0;
+
+  /** False when there is no room for it. */
+  hasRoomFor(message: KeptMessage): boolean {
+    const former = this.get(message.topicName);
+    const count = this.count + (former === undefined ? 1 : 0);
+    const bytes = this.bytes + message.payload.length - (former?.payload.length ?? 0);
+    return count <= retainedMessagesMax && bytes <= retainedBytesMax;
+  }
+
+  get(topicName: string): KeptMessage | undefined {
+    let level: Level | undefined = this.root;
+    for (const name of topicName.split("/")) {
+      level = level.children?.get(name);
+      if (level === undefined) return undefined;
+    }
+    return level.message;
+  }
+
+  /** Takes the place of the topic's former retained message, which is returned. */
+  set(message: KeptMessage): KeptMessage | undefined {
+    let level = this.root;
+    for (const name of message.topicName.split("/")) {
+      level.children ??= new Map();
+      let next = level.children.get(name);
+      if (next === undefined) {
+        next = { children: undefined, message: undefined };
+        level.children.set(name, next);
+      }
+      level = next;
+    }
+    const former = level.message;
+    level.message = message;
+    this.bytes += message.payload.length - (former?.payload.length ?? 0);
+    if (former === undefined) this.count++;
+    return former;
+  }
+
+  delete(topicName: string): KeptMessage | undefined {
+    const former = this.get(topicName);
+    if (former !== undefined) {
+      deleteBelow(this.root, topicName.split("/"), 0);
+      this.count--;
+      this.bytes -= former.payload.length;
+    }
+    return former;
+  }
+
+  /** The retained messages that a topic filter matches and that have not expired at `now`. */
+  match(topicFilter: string, now: Instant): KeptMessage[] {
+    const found: KeptMessage[] = [];
+    collect(this.root, topicFilter.split("/"), 0, found);
+    return found.filter((message) => !message.isExpired(now));
+  }
+
+  *all(): Generator<KeptMessage> {
+    const levels = [this.root];
+    for (let level = levels.pop(); level !== undefined; level = levels.pop()) {
+      if (level.message !== undefined) yield level.message;
+      if (level.children !== undefined) levels.push(...level.children.values());
+    }
+  }
+}
+
+function collect(level: Level, names: string[], depth: number, found: KeptMessage[]): void {
+  if (depth === names.length) {
+    if (level.message !== undefined) found.push(level.message);
+    return;
+  }
+  const name = names[depth];
+  if (name === "#") {
+    // `sport/#` matches `sport` itself. [MQTT5 4.7.1.2]
+    collectAll(level, depth === 0, found);
+    return;
+  }
+  if (name !== "+") {
+    const next = level.children?.get(name);
+    if (next !== undefined) collect(next, names, depth + 1, found);
+    return;
+  }
+  for (const [childName, child] of level.children ?? []) {
+    if (depth === 0 && childName.startsWith("$")) continue; // [MQTT5 4.7.2-1] [MQTT311 4.7.2-1]
+    collect(child, names, depth + 1, found);
+  }
+}
+
+function collectAll(level: Level, atRoot: boolean, found: KeptMessage[]): void {
+  if (level.message !== undefined) found.push(level.message);
+  for (const [name, child] of level.children ?? []) {
+    if (atRoot && name.startsWith("$")) continue;
+    collectAll(child, false, found);
+  }
+}
+
+/** True when the level has become empty. */
+function deleteBelow(level: Level, names: string[], depth: number): boolean {
+  if (depth === names.length) {
+    level.message = undefined;
+  } else {
+    const next = level.children?.get(names[depth]);
+    if (next !== undefined && deleteBelow(next, names, depth + 1)) {
+      level.children!.delete(names[depth]);
+      if (level.children!.size === 0) level.children = undefined;
+    }
+  }
+  return level.children === undefined && level.message === undefined;
+}

@@ -1,0 +1,215 @@
+/**
+ * Where messages on a topic go. Worked out once from the subscriptions and the Taps, and remembered by topic name until
+ * either changes: a PUBLISH that finds its route asks nobody anything.
+ */
+import type { QoS } from "../mqtt/packet.ts";
+import { isValidTopicNameBytes } from "../mqtt/topic.ts";
+import type { Session } from "./session.ts";
+import type { Subscribers, Subscription, Subscriptions } from "./subscriptions.ts";
+import type { Tap } from "./tap.ts";
+import { routesMax, routeTopicBytesMax, routeTopicLengthMax, sharedMembersCompared, topicLevelsMax } from "./limits.ts";
+
+const nothing = Buffer.alloc(0);
+
+/** What one session gets of a topic: all its matching subscriptions as one. [MQTT5 3.3.4] */
+export interface Target {
+  readonly session: Session;
+  readonly qos: QoS;
+  readonly retainAsPublished: boolean;
+  readonly subscriptionIdentifiers: readonly number[];
+  /** `subscriptionIdentifiers` as encoded properties. */
+  readonly identifierProperties: Buffer;
+  /** The session's own messages: `all` of them, `none`, or those of `toSelf`'s subscriptions only. [MQTT5 3.8.3.1] */
+  readonly own: "all" | "none" | "to-self";
+  readonly toSelf: Target | undefined;
+  readonly sharedFilter: string | undefined;
+}
+
+/** One group of a shared subscription: each message goes to one member. [MQTT5 4.8.2] */
+export interface SharedTarget {
+  readonly members: readonly Target[];
+  /** Where the search for the least loaded member begins: it goes round, so that equals take turns. */
+  next: number;
+}
+
+export interface TapInterest {
+  readonly tap: Tap;
+  readonly interest: object;
+}
+
+export class Route {
+  readonly topicName: string;
+  readonly topicBytes: Buffer;
+  /** False: no message may be published there. */
+  readonly valid: boolean;
+  epoch = -1;
+  targets: readonly Target[] = [];
+  shared: readonly SharedTarget[] = [];
+  interests: readonly TapInterest[] = [];
+
+  constructor(topicBytes: Buffer) {
+    this.topicBytes = topicBytes;
+    this.valid =
+      isValidTopicNameBytes(topicBytes, 0, topicBytes.length) && levelsOf(topicBytes) <= topicLevelsMax;
+    this.topicName = this.valid ? topicBytes.toString("utf8") : "";
+  }
+
+  /** True for the topic name at `bytes[start..end)`. */
+  is(bytes: Buffer, start: number, end: number): boolean {
+    const { topicBytes } = this;
+    const length = end - start;
+    if (length !== topicBytes.length) return false;
+    // From the end: names that differ mostly differ there.
+    for (let i = length - 1; i >= 0; i--) if (bytes[start + i] !== topicBytes[i]) return false;
+    return true;
+  }
+}
+
+export class Routes {
+  private readonly subscriptions: Subscriptions;
+  private readonly taps: readonly Tap[];
+  private readonly byTopic = new Map<string, Route>();
+  private topicBytes = 0;
+  /** Goes up with every change that may concern a route. */
+  private epoch = 0;
+
+  constructor(subscriptions: Subscriptions, taps: readonly Tap[]) {
+    this.subscriptions = subscriptions;
+    this.taps = taps;
+  }
+
+  /** Subscriptions or rules have changed: every route is worked out again when it is next used. */
+  changed(): void {
+    this.epoch++;
+  }
+
+  find(bytes: Buffer, start: number, end: number): Route {
+    // One character per byte: a key for any bytes, valid or not, at the price of one string.
+    const key = bytes.toString("latin1", start, end);
+    const known = this.byTopic.get(key);
+    if (known !== undefined) return known;
+    const route = new Route(Buffer.from(bytes.subarray(start, end)));
+    if (route.valid && end - start <= routeTopicLengthMax) this.remember(key, route);
+    return route;
+  }
+
+  /** Brings a route up to date. */
+  refresh(route: Route): void {
+    if (route.epoch === this.epoch) return;
+    route.epoch = this.epoch;
+    const found = this.subscriptions.match(route.topicName);
+    route.targets = targetsOf(found);
+    route.shared = sharedTargetsOf(found);
+    const interests: TapInterest[] = [];
+    for (const tap of this.taps) {
+      const interest = tap.interest?.(route.topicName);
+      if (interest !== undefined) interests.push({ tap, interest });
+    }
+    route.interests = interests;
+  }
+
+  private remember(key: string, route: Route): void {
+    // Topics are the publishers' to choose. Forgetting all is simple and rare; what is in use comes back at its next message.
+    if (this.byTopic.size >= routesMax || this.topicBytes > routeTopicBytesMax) {
+      this.byTopic.clear();
+      this.topicBytes = 0;
+    }
+    this.byTopic.set(key, route);
+    this.topicBytes += key.length;
+  }
+}
+
+/** The member to take a message: one that is connected before one that is not, then the one with least to do. */
+export function leastLoaded(shared: SharedTarget, except?: Session): Target | undefined {
+  const { members } = shared;
+  const compared = Math.min(members.length, sharedMembersCompared);
+  const first = shared.next++ % members.length;
+  let best: Target | undefined;
+  let bestLoad = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < members.length; i++) {
+    // Beyond the number compared any connected member will do.
+    if (i >= compared && best?.session.connection !== undefined) break;
+    const member = members[(first + i) % members.length];
+    if (member.session === except) continue;
+    const load = member.session.load;
+    if (load < bestLoad || best === undefined) {
+      best = member;
+      bestLoad = load;
+    }
+  }
+  return best;
+}
+
+function targetsOf(found: readonly Subscribers[]): Target[] {
+  const [only] = found;
+  if (found.length === 1) return Array.from(only.plain.values(), (subscription) => targetOf([subscription]));
+  const bySession = new Map<Session, Subscription[]>();
+  for (const { plain } of found) {
+    for (const subscription of plain.values()) {
+      const others = bySession.get(subscription.session);
+      if (others === undefined) bySession.set(subscription.session, [subscription]);
+      else others.push(subscription);
+    }
+  }
+  return Array.from(bySession.values(), targetOf);
+}
+
+function sharedTargetsOf(found: readonly Subscribers[]): SharedTarget[] {
+  const shared: SharedTarget[] = [];
+  for (const { shared: groups } of found) {
+    if (groups === undefined) continue;
+    for (const members of groups.values()) {
+      shared.push({ members: Array.from(members.values(), (member) => targetOf([member])), next: 0 });
+    }
+  }
+  return shared;
+}
+
+/** The highest QoS of all, every Subscription Identifier, RETAIN as published if any asks for it. [MQTT5 3.3.4-2] [MQTT5 3.3.4-4] */
+function targetOf(subscriptions: readonly Subscription[]): Target {
+  const [{ session, topicFilter, sharedGroup }] = subscriptions;
+  let qos: QoS = 0;
+  let retainAsPublished = false;
+  const subscriptionIdentifiers: number[] = [];
+  const others = subscriptions.filter(({ noLocal }) => !noLocal);
+  for (const subscription of subscriptions) {
+    if (subscription.qos > qos) qos = subscription.qos;
+    retainAsPublished ||= subscription.retainAsPublished;
+    if (subscription.subscriptionIdentifier !== undefined) {
+      subscriptionIdentifiers.push(subscription.subscriptionIdentifier);
+    }
+  }
+  const own = others.length === subscriptions.length ? "all" : others.length === 0 ? "none" : "to-self";
+  return {
+    session,
+    qos,
+    retainAsPublished,
+    subscriptionIdentifiers,
+    identifierProperties: encodeIdentifiers(subscriptionIdentifiers),
+    own,
+    toSelf: own === "to-self" ? targetOf(others) : undefined,
+    sharedFilter: sharedGroup === undefined ? undefined : topicFilter,
+  };
+}
+
+/** Subscription Identifier properties (0x0B), one after another. [MQTT5 3.3.2.3.8] */
+export function encodeIdentifiers(identifiers: readonly number[]): Buffer {
+  if (identifiers.length === 0) return nothing;
+  const bytes: number[] = [];
+  for (const identifier of identifiers) {
+    bytes.push(0x0b);
+    let rest = identifier;
+    while (rest >= 128) {
+      bytes.push((rest & 0x7f) | 0x80);
+      rest >>= 7;
+    }
+    bytes.push(rest);
+  }
+  return Buffer.from(bytes);
+}
+
+function levelsOf(topicBytes: Buffer): number {
+  let levels = 1;
+  for (const byte of topicBytes) if (byte === 0x2f) levels++;
+  return levels;
+}

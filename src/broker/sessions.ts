@@ -1,0 +1,97 @@
+/** All Sessions by client identifier, and how they begin, wait and end. [MQTT5 4.1] */
+import type { Broker } from "./broker.ts";
+import { persistentSessionsMax } from "./limits.ts";
+import { abandon, passOnUnsent } from "./outbound.ts";
+import { Session } from "./session.ts";
+import { removeSubscription } from "./subscribe.ts";
+
+/** Session Expiry Interval that means "never". [MQTT5 3.1.2.11.2] */
+const neverExpires = 0xffff_ffff;
+
+export class Sessions {
+  private readonly broker: Broker;
+  private readonly byClientId = new Map<string, Session>();
+
+  constructor(broker: Broker) {
+    this.broker = broker;
+  }
+
+  get count(): number {
+    return this.byClientId.size;
+  }
+
+  all(): Iterable<Session> {
+    return this.byClientId.values();
+  }
+
+  get(clientId: string): Session | undefined {
+    return this.byClientId.get(clientId);
+  }
+
+  /** False when this client's session may not outlive its connection: there are as many as the broker will keep. */
+  hasRoomFor(clientId: string): boolean {
+    return this.byClientId.has(clientId) || this.byClientId.size - this.broker.connections.size < persistentSessionsMax;
+  }
+
+  /** The session for an accepted CONNECT: the one that waited, or a new one. [MQTT5 3.1.2-4] [MQTT5 3.1.2-5] */
+  open(asked: { clientId: string; userName: string | undefined; expirySeconds: number; cleanStart: boolean }): {
+    session: Session;
+    sessionPresent: boolean;
+  } {
+    const { clientId, userName, expirySeconds } = asked;
+    const former = this.byClientId.get(clientId);
+    // What one user is owed is nobody else's to fetch.
+    if (former !== undefined && !asked.cleanStart && former.userName === userName) {
+      former.expiryTimer?.cancel();
+      former.expiryTimer = undefined;
+      this.broker.wills.cancel(former);
+      former.expirySeconds = expirySeconds;
+      this.broker.turn.add({ type: "session-opened", clientId, userName, expirySeconds });
+      return { session: former, sessionPresent: true };
+    }
+    if (former !== undefined) this.end(former);
+    const session = new Session(clientId, userName, expirySeconds);
+    this.byClientId.set(clientId, session);
+    if (session.persistent) this.broker.turn.add({ type: "session-opened", clientId, userName, expirySeconds });
+    return { session, sessionPresent: false };
+  }
+
+  /** Its connection has closed: it waits, or ends. */
+  disconnected(session: Session): void {
+    session.connection = undefined;
+    if (session.expirySeconds === 0) return this.end(session);
+    const { clientId, expirySeconds } = session;
+    this.broker.turn.add({ type: "session-disconnected", clientId, at: this.broker.clock.now(), expirySeconds });
+    this.waitForExpiry(session, expirySeconds * 1000);
+    passOnUnsent(this.broker, session);
+  }
+
+  waitForExpiry(session: Session, ms: number): void {
+    if (session.expirySeconds === neverExpires) return;
+    session.expiryTimer = this.broker.clock.after(ms, () => this.end(session));
+  }
+
+  /** Puts back a session that the store remembers. */
+  restore(session: Session): void {
+    this.byClientId.set(session.clientId, session);
+  }
+
+  /** The session and all it holds are gone; its will, if one waits, is published. [MQTT5 3.1.2-10] */
+  end(session: Session): void {
+    const { broker } = this;
+    session.expiryTimer?.cancel();
+    this.byClientId.delete(session.clientId);
+    for (const subscription of [...session.subscriptions.values()]) removeSubscription(broker, subscription);
+    abandon(broker, session);
+    broker.wills.publishPending(session);
+    if (session.persistent) broker.turn.add({ type: "session-ended", clientId: session.clientId });
+  }
+
+  /** The broker stops: no timer stays behind. */
+  stopTimers(): void {
+    for (const session of this.byClientId.values()) {
+      session.expiryTimer?.cancel();
+      session.willTimer?.cancel();
+    }
+  }
+}

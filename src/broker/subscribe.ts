@@ -1,0 +1,120 @@
+/** SUBSCRIBE and UNSUBSCRIBE. [MQTT5 3.8] [MQTT5 3.10] [MQTT311 3.8] [MQTT311 3.10] */
+import type { Subscribe, SubscriptionRequest, Unsubscribe } from "../mqtt/packet.ts";
+import { ReasonCode } from "../mqtt/reason-code.ts";
+import { isShared, parseShared, parseTopicFilter } from "../mqtt/topic.ts";
+import type { Broker } from "./broker.ts";
+import type { Connection } from "./connection.ts";
+import { subscriptionsPerSessionMax, topicLevelsMax } from "./limits.ts";
+import type { Session } from "./session.ts";
+import type { Subscription } from "./subscriptions.ts";
+
+const grantedQoS = [ReasonCode.success, ReasonCode.grantedQos1, ReasonCode.grantedQos2] as const;
+
+export function receiveSubscribe(broker: Broker, connection: Connection, packet: Subscribe): void {
+  const { session } = connection;
+  const { packetIdentifier } = packet;
+  const identifier = packet.properties?.subscriptionIdentifier;
+  const reasonCodes: ReasonCode[] = [];
+  const wantRetained: Subscription[] = [];
+  // Each filter is answered in its place. [MQTT5 3.9.3-1] [MQTT311 3.9.3-1]
+  for (const request of packet.subscriptions) {
+    const subscription = subscriptionOf(session, request, identifier);
+    const refusal = subscription === undefined ? ReasonCode.topicFilterInvalid : refusalOf(broker, connection, subscription);
+    if (subscription === undefined || refusal !== undefined) {
+      reasonCodes.push(refusal ?? ReasonCode.topicFilterInvalid);
+      continue;
+    }
+    const isNew = !session.subscriptions.has(subscription.topicFilter);
+    addSubscription(broker, session, subscription);
+    reasonCodes.push(grantedQoS[subscription.qos]);
+    if (wantsRetained(subscription, isNew)) wantRetained.push(subscription);
+  }
+  answer(broker, connection, session.persistent, () => {
+    connection.send({ type: "suback", packetIdentifier, reasonCodes });
+    for (const subscription of wantRetained) feedRetainedTo(broker, connection, subscription);
+  });
+}
+
+export function receiveUnsubscribe(broker: Broker, connection: Connection, packet: Unsubscribe): void {
+  const { session } = connection;
+  const { packetIdentifier } = packet;
+  const reasonCodes = packet.topicFilters.map((topicFilter) => {
+    const subscription = session.subscriptions.get(topicFilter);
+    if (subscription === undefined) return ReasonCode.noSubscriptionExisted;
+    removeSubscription(broker, subscription);
+    return ReasonCode.success;
+  });
+  answer(broker, connection, session.persistent, () => connection.send({ type: "unsuback", packetIdentifier, reasonCodes }));
+}
+
+/** Adds a subscription or replaces the one to the same filter. [MQTT5 3.8.4-3] [MQTT311 3.8.4-3] */
+function addSubscription(broker: Broker, session: Session, subscription: Subscription): void {
+  session.setSubscription(subscription);
+  broker.subscriptions.add(subscription);
+  broker.routes.changed();
+  if (!session.persistent) return;
+  const { topicFilter, qos, noLocal, retainAsPublished, retainHandling, subscriptionIdentifier } = subscription;
+  broker.turn.add({
+    type: "subscribed",
+    clientId: session.clientId,
+    subscription: { topicFilter, qos, noLocal, retainAsPublished, retainHandling, subscriptionIdentifier },
+  });
+}
+
+export function removeSubscription(broker: Broker, subscription: Subscription): void {
+  const { session, topicFilter } = subscription;
+  session.deleteSubscription(topicFilter);
+  broker.subscriptions.remove(subscription);
+  broker.routes.changed();
+  if (session.persistent) broker.turn.add({ type: "unsubscribed", clientId: session.clientId, topicFilter });
+}
+
+/** `undefined` for a topic filter that is none. */
+export function subscriptionOf(
+  session: Session,
+  request: SubscriptionRequest,
+  subscriptionIdentifier: number | undefined,
+): Subscription | undefined {
+  const { topicFilter } = request;
+  const shared = isShared(topicFilter) ? parseShared(topicFilter) : undefined;
+  const plainFilter = shared === undefined ? parseTopicFilter(topicFilter) : shared === "invalid" ? undefined : shared.topicFilter;
+  if (plainFilter === undefined || levelsOf(plainFilter) > topicLevelsMax) return undefined;
+  const sharedGroup = shared === undefined || shared === "invalid" ? undefined : shared.group;
+  return { ...request, session, plainFilter, sharedGroup, subscriptionIdentifier };
+}
+
+function refusalOf(broker: Broker, { client, session }: Connection, { topicFilter, plainFilter }: Subscription): ReasonCode | undefined {
+  if (!broker.access.maySubscribe(client, plainFilter)) return ReasonCode.notAuthorized;
+  const { subscriptions } = session;
+  if (subscriptions.size >= subscriptionsPerSessionMax && !subscriptions.has(topicFilter)) return ReasonCode.quotaExceeded;
+  return undefined;
+}
+
+/** Retain Handling; never for a shared subscription. [MQTT5 3.3.1-9] [MQTT5 3.3.1-10] [MQTT5 3.3.1-11] [MQTT5 4.8.2] */
+function wantsRetained({ sharedGroup, retainHandling }: Subscription, isNew: boolean): boolean {
+  return sharedGroup === undefined && (retainHandling === 0 || (retainHandling === 1 && isNew));
+}
+
+function feedRetainedTo(broker: Broker, connection: Connection, subscription: Subscription): void {
+  const messages = broker.retained.match(subscription.plainFilter, broker.clock.now());
+  if (messages.length === 0) return;
+  for (const message of messages) connection.retainedFeed.push({ message, subscription });
+  broker.feedSoon(connection);
+}
+
+/** What a persistent session is told must be in the store first. */
+function answer(broker: Broker, connection: Connection, durable: boolean, speak: () => void): void {
+  if (!durable) return speak();
+  broker.turn.whenCommitted((committed) => {
+    if (connection.phase !== "open") return;
+    if (committed) speak();
+    // Not stored, so not subscribed as far as the client may rely on it; the end of the connection is the only true answer.
+    else connection.end("server_error", ReasonCode.unspecifiedError, "the server's store is unavailable");
+  });
+}
+
+function levelsOf(topicFilter: string): number {
+  let levels = 1;
+  for (let at = topicFilter.indexOf("/"); at >= 0; at = topicFilter.indexOf("/", at + 1)) levels++;
+  return levels;
+}

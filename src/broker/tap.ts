@@ -1,0 +1,56 @@
+import type { ReasonCode } from "../mqtt/reason-code.ts";
+import type { ProtocolVersion } from "../mqtt/packet.ts";
+import type { ApplicationMessage } from "./message.ts";
+import type { Turn } from "./turn.ts";
+
+/** What a Tap may know of a client. */
+export interface ClientInfo {
+  /** The assigned one when CONNECT had none; the empty string when it was refused before one was assigned. */
+  readonly clientId: string;
+  readonly userName: string | undefined;
+  readonly protocolVersion: ProtocolVersion;
+  readonly keepAliveSeconds: number;
+  readonly cleanStart: boolean;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+}
+
+/** Why a connection ended, in the words operators and webhooks see. A closed list: `docs/webhooks.md` explains each. */
+export type DisconnectReason =
+  | "normal"
+  | "disconnect_with_will"
+  | "connection_lost"
+  | "keepalive_timeout"
+  | "session_taken_over"
+  | "kicked"
+  | "protocol_error"
+  | "malformed_packet"
+  | "packet_too_large"
+  | "quota_exceeded"
+  | "receive_maximum_exceeded"
+  | "topic_alias_invalid"
+  | "topic_name_invalid"
+  | "topic_filter_invalid"
+  | "payload_format_invalid"
+  | "not_authorized"
+  | "server_shutdown"
+  | "server_error";
+
+/**
+ * Hears what happens in the broker and adds what must survive to the Turn. Webhooks, metrics and bridges are Taps;
+ * the broker knows none of them. Calls are synchronous, in the order things happen, and must not throw.
+ */
+export interface Tap {
+  /**
+   * What this Tap wants of messages on a topic, or `undefined` for nothing. Asked once and remembered with the topic's
+   * route until `Broker.rulesChanged()`, so it must depend on the topic name alone; filters on anything else belong
+   * into `published`.
+   */
+  interest?(topicName: string): object | undefined;
+  /** Once per accepted PUBLISH, will, or message of the broker's own on a topic of interest, before it is routed. */
+  published?(message: ApplicationMessage, interest: object, turn: Turn): void;
+  /** The answer to a CONNECT is about to be sent. */
+  connack?(client: ClientInfo, reasonCode: ReasonCode, turn: Turn): void;
+  /** A connection that had a successful CONNACK has ended. */
+  disconnected?(client: ClientInfo, reason: DisconnectReason, reasonCode: number, turn: Turn): void;
+}

@@ -1,0 +1,61 @@
+import type { Change, OwedDelivery, StoredMessage, StoredSubscription } from "./change.ts";
+import type { Instant } from "../base/clock.ts";
+
+/** What is not on disk must not be acknowledged: `code` says which step failed. */
+export class StoreUnavailable extends Error {
+  readonly code: "commit" | "load" | "closed";
+
+  constructor(code: "commit" | "load" | "closed", options?: { cause?: unknown }) {
+    super(`the store is unavailable (${code})`, options);
+    this.name = "StoreUnavailable";
+    this.code = code;
+  }
+}
+
+/** The broker's memory. Engines: `memory.ts`, and the durable one on disk. */
+export interface Store {
+  /**
+   * Makes a batch true, whole or not at all, after every batch handed in before it. `done` is called exactly once, in
+   * the order of the calls, possibly before `commit` returns.
+   */
+  commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void;
+  /** The present state, for a start. */
+  load(): Promise<StoredState>;
+  /** Waits for what was handed in, then lets go of files and threads. */
+  close(): Promise<void>;
+}
+
+/** What all Changes so far add up to. */
+export interface StoredState {
+  messages: ReadonlyMap<number, StoredMessage>;
+  sessions: readonly StoredSession[];
+  retained: ReadonlyMap<string, number>;
+  wills: readonly { clientId: string; messageId: number; delaySeconds: number; dueAt: Instant | undefined }[];
+  deliveries: readonly OwedDelivery[];
+}
+
+export interface StoredSession {
+  clientId: string;
+  userName: string | undefined;
+  expirySeconds: number;
+  /** `undefined` while connected (or cut off by a crash). */
+  disconnectedAt: Instant | undefined;
+  subscriptions: readonly StoredSubscription[];
+  /** In order of position. */
+  queue: readonly StoredQueueEntry[];
+  /** Packet identifiers of QoS 2 messages received and not yet released. */
+  received: readonly number[];
+}
+
+export interface StoredQueueEntry {
+  position: number;
+  /** No longer in `messages` once the entry is released. */
+  messageId: number;
+  qos: 1 | 2;
+  retain: boolean;
+  subscriptionIdentifiers: readonly number[];
+  sharedFilter: string | undefined;
+  state: "queued" | "sent" | "released";
+  /** Set from `sent` on. */
+  packetIdentifier: number | undefined;
+}

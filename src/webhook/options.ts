@@ -1,0 +1,45 @@
+/** What the webhook engine is told, typed and with every default filled in. `config/` reads it from the file. */
+
+export type BodyEncoding = "plain" | "base64" | "base62";
+
+/** The events that fire today; `config/` knows the other names of the family and warns about them. */
+export const eventNames = ["on_client_connack", "on_client_disconnected", "on_message_publish"] as const;
+export type EventName = (typeof eventNames)[number];
+
+export interface RuleOptions {
+  event: EventName;
+  /** Only for message events; empty: every topic that does not begin with `$`. */
+  topicFilters: readonly string[];
+}
+
+export interface RetryOptions {
+  /** The wait before attempt 2, 3, …; after the last the delivery is dead. */
+  scheduleMs: readonly number[];
+  /** Each wait is spread by ± this fraction. */
+  jitter: number;
+}
+
+export interface EndpointOptions {
+  name: string;
+  enable: boolean;
+  url: string;
+  /** In the order of the file, names as typed. */
+  headers: readonly (readonly [name: string, value: string])[];
+  bodyEncoding: BodyEncoding;
+  /** Connections at the same time. */
+  poolSize: number;
+  /** One attempt, from its start to the answer's end. */
+  attemptTimeoutMs: number;
+  connectTimeoutMs: number;
+  retry: RetryOptions;
+  maxAgeMs: number;
+  /** Bodies waiting in memory; beyond it `overflow` decides. */
+  queueBytesMax: number;
+  overflow: "drop_oldest" | "drop_newest";
+  timestampUnit: "ms" | "s";
+  rules: readonly RuleOptions[];
+}
+
+export interface WebhookOptions {
+  endpoints: readonly EndpointOptions[];
+}
