@@ -1,6 +1,9 @@
+/** Shared by all that hold nothing, which is most of them; `grow` replaces it. */
+const empty: undefined[] = [];
+
 /** A first-in, first-out queue on a ring that grows by doubling: `push` and `shift` cost the same at any length. */
 export class Deque<Item> {
-  private ring: (Item | undefined)[] = [];
+  private ring: (Item | undefined)[] = empty;
   private head = 0;
   private count = 0;
 
@@ -28,7 +31,7 @@ export class Deque<Item> {
   }
 
   clear(): void {
-    this.ring = [];
+    this.ring = empty;
     this.head = 0;
     this.count = 0;
   }

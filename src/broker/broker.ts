@@ -22,7 +22,7 @@ import { Presence } from "./presence.ts";
 import { Arena, PublishParts, publishBytes, writePublish } from "./publish-encoder.ts";
 import { restore } from "./restore.ts";
 import { Retained } from "./retained.ts";
-import { encodeIdentifiers, leastLoaded, Routes } from "./route.ts";
+import { encodeIdentifiers, leastLoaded, Route, Routes } from "./route.ts";
 import { Sessions } from "./sessions.ts";
 import { SlabPool } from "./slabs.ts";
 import { Subscriptions } from "./subscriptions.ts";
@@ -187,8 +187,8 @@ export class Broker implements OutboxHost {
 
   /** Someone would hear a message on this topic: worth asking before making one. */
   isHeard(topicName: string): boolean {
-    const bytes = Buffer.from(topicName);
-    const route = this.routes.find(bytes, 0, bytes.length);
+    // Not a route to remember: there may be one such topic for each client.
+    const route = new Route(Buffer.from(topicName));
     this.routes.refresh(route);
     return route.targets.length > 0 || route.shared.length > 0 || route.interests.length > 0;
   }

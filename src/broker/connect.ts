@@ -19,7 +19,7 @@ export function receiveConnect(broker: Broker, connection: Connection, packet: C
   connection.version5 = version === 5;
   connection.packetBytesMax = packet.properties?.maximumPacketSize ?? Number.POSITIVE_INFINITY;
   connection.client = {
-    clientId: packet.clientId,
+    clientId: packet.clientId === "" && mayAssign(packet) ? assignClientId() : packet.clientId,
     userName: packet.userName,
     protocolVersion: version,
     keepAliveSeconds: packet.keepAliveSeconds,
@@ -29,11 +29,10 @@ export function receiveConnect(broker: Broker, connection: Connection, packet: C
   };
   const refusal = refusalOf(broker, packet);
   if (refusal !== undefined) return refuse(broker, connection, refusal);
-  const clientId = packet.clientId === "" ? assignClientId() : packet.clientId;
-  connection.client = { ...connection.client, clientId };
 
   connection.phase = "authenticating";
-  const { userName, password } = packet;
+  const { clientId, userName } = connection.client;
+  const { password } = packet;
   const verdict = broker.access.authenticate({ clientId, userName, password, remoteAddress: wire.remoteAddress });
   if (!(verdict instanceof Promise)) return conclude(broker, connection, packet, verdict);
   connection.holdPackets();
@@ -73,11 +72,8 @@ function versionToAnswerIn(error: ProtocolError, body: Buffer): ProtocolVersion 
 }
 
 function refusalOf(broker: Broker, packet: Connect): ReasonCode | undefined {
-  const { protocolVersion, clientId, cleanStart, properties } = packet;
-  // An empty identifier asks for one of ours; what it names must then not be meant to last. [MQTT311 3.1.3-8]
-  if (clientId === "" && (protocolVersion === 3 || (protocolVersion === 4 && !cleanStart))) {
-    return ReasonCode.clientIdentifierNotValid;
-  }
+  const { clientId, properties } = packet;
+  if (packet.clientId === "" && !mayAssign(packet)) return ReasonCode.clientIdentifierNotValid;
   if (properties?.authenticationMethod !== undefined) return ReasonCode.badAuthenticationMethod; // [MQTT5 4.12.0-1]
   if (broker.connections.size > broker.options.connectionsMax) return ReasonCode.serverBusy;
   if (sessionExpirySeconds(broker, packet) > 0 && !broker.sessions.hasRoomFor(clientId)) return ReasonCode.quotaExceeded;
@@ -153,6 +149,11 @@ function connackProperties(
     properties.responseInformation = `${options.responseInformation}${clientId}`;
   }
   return properties;
+}
+
+/** An empty identifier asks for one of ours; before 5.0 only for a session that is not meant to last. [MQTT311 3.1.3-8] */
+function mayAssign({ protocolVersion, cleanStart }: Connect): boolean {
+  return protocolVersion === 5 || (protocolVersion === 4 && cleanStart);
 }
 
 function assignClientId(): string {

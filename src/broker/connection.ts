@@ -32,7 +32,16 @@ const answerFirstByte = { puback: 0x40, pubrec: 0x50, pubrel: 0x62, pubcomp: 0x7
 /** Retained messages that a new subscription is owed, in the order they are sent. */
 export type RetainedFeed = Deque<{ message: KeptMessage; subscription: Subscription }>;
 
-const unknownClient = { clientId: "", userName: undefined, keepAliveSeconds: 0, cleanStart: true } as const;
+/** Who a connection is before its CONNECT. */
+const unknownClient: ClientInfo = {
+  clientId: "",
+  userName: undefined,
+  protocolVersion: 4,
+  keepAliveSeconds: 0,
+  cleanStart: true,
+  remoteAddress: "",
+  remotePort: 0,
+};
 
 export class Connection implements WireUser, PacketSink {
   readonly outbox: Outbox;
@@ -40,7 +49,7 @@ export class Connection implements WireUser, PacketSink {
   phase: "connecting" | "authenticating" | "open" | "closed" = "connecting";
   /** Set when the phase becomes `open`. */
   session!: Session;
-  client: ClientInfo;
+  client = unknownClient;
   version5 = false;
   version: ProtocolVersion = 4;
   /** The client's Maximum Packet Size. */
@@ -71,8 +80,6 @@ export class Connection implements WireUser, PacketSink {
     this.outbox = new Outbox(wire, broker);
     this.framer = new Framer(this, Math.min(connectPacketBytesMax, broker.options.packetBytesMax));
     this.lastHeardAt = broker.clock.monotonic();
-    const { remoteAddress, remotePort } = wire;
-    this.client = { ...unknownClient, protocolVersion: 4, remoteAddress, remotePort };
   }
 
   // The Wire's calls

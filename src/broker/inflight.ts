@@ -10,19 +10,24 @@ export type Awaiting = (typeof Awaiting)[keyof typeof Awaiting];
 
 const slotsMin = 16;
 const slotsMax = 65_536;
+const noStates = new Uint8Array(1);
+const noIdentifiers = new Uint16Array(1);
+const noOrder = new Float64Array(1);
+const noEntries: undefined[] = [];
 
 export class InflightWindow<Entry> {
-  private awaiting = new Uint8Array(slotsMin);
-  private identifiers = new Uint16Array(slotsMin);
-  private order = new Float64Array(slotsMin);
-  private entries: (Entry | undefined)[] = [];
+  // One empty slot, shared by every window that never held anything.
+  private awaiting = noStates;
+  private identifiers = noIdentifiers;
+  private order = noOrder;
+  private entries: (Entry | undefined)[] = noEntries;
   private nextIdentifier = 1;
   private taken = 0;
   count = 0;
 
   /** Takes the next free Packet Identifier. The caller keeps `count` below 65,535. */
   take(awaiting: Awaiting, entry: Entry | undefined): number {
-    if (this.count * 2 >= this.awaiting.length && this.awaiting.length < slotsMax) this.grow();
+    if ((this.count + 1) * 2 > this.awaiting.length && this.awaiting.length < slotsMax) this.grow();
     const mask = this.awaiting.length - 1;
     let identifier = this.nextIdentifier;
     while (this.awaiting[identifier & mask] !== Awaiting.nothing) identifier = identifier === 65_535 ? 1 : identifier + 1;
@@ -34,7 +39,7 @@ export class InflightWindow<Entry> {
 
   /** Puts back one that the store remembers; `take` goes on behind it. */
   restore(identifier: number, awaiting: Awaiting, entry: Entry | undefined): void {
-    while (this.awaiting[identifier & (this.awaiting.length - 1)] !== Awaiting.nothing) this.grow();
+    while (this.awaiting.length < slotsMin || this.awaiting[identifier & (this.awaiting.length - 1)] !== Awaiting.nothing) this.grow();
     this.put(identifier, awaiting, entry, this.taken++);
     this.count++;
     this.nextIdentifier = identifier === 65_535 ? 1 : identifier + 1;
@@ -85,7 +90,7 @@ export class InflightWindow<Entry> {
   /** Twice the places: identifiers that shared none before share none after. */
   private grow(): void {
     const old = { awaiting: this.awaiting, identifiers: this.identifiers, order: this.order, entries: this.entries };
-    const slots = old.awaiting.length * 2;
+    const slots = Math.max(slotsMin, old.awaiting.length * 2);
     this.awaiting = new Uint8Array(slots);
     this.identifiers = new Uint16Array(slots);
     this.order = new Float64Array(slots);

@@ -99,15 +99,18 @@ export class ByteWriter {
   private length = 0;
 
   u8(value: number): void {
-    this.bytes[this.grow(1)] = value;
+    const start = this.grow(1);
+    this.bytes[start] = value;
   }
 
   u16(value: number): void {
-    this.bytes.writeUInt16BE(value, this.grow(2));
+    const start = this.grow(2);
+    this.bytes.writeUInt16BE(value, start);
   }
 
   u32(value: number): void {
-    this.bytes.writeUInt32BE(value, this.grow(4));
+    const start = this.grow(4);
+    this.bytes.writeUInt32BE(value, start);
   }
 
   variableByteInteger(value: number): void {
@@ -145,7 +148,7 @@ export class ByteWriter {
     return this.bytes.subarray(0, this.length);
   }
 
-  /** Makes room for `count` more bytes; returns where they go. */
+  /** Makes room for `count` more bytes, possibly in other `bytes`; returns where they go. */
   private grow(count: number): number {
     const start = this.length;
     this.length += count;

@@ -16,7 +16,7 @@ import { decodeUnsuback, decodeUnsubscribe, encodeUnsuback, encodeUnsubscribe } 
 import { ProtocolError } from "./protocol-error.ts";
 import { ReasonCode } from "./reason-code.ts";
 
-export { reasonCodeOf, returnCodeOf } from "./packets/connack.ts";
+export { returnCodeOf } from "./packets/connack.ts";
 export { UnsupportedProtocol } from "./packets/connect.ts";
 
 /** By number: the upper half of a packet's first byte. [MQTT5 2.1.2] [MQTT311 2.2.1] */

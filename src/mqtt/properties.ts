@@ -215,14 +215,14 @@ function readAll<H extends Holder>(reader: ByteReader, holder: H): PropertiesOf[
   const values: Record<string, unknown> = {};
   while (reader.remaining > 0) {
     const { name, type, many } = propertyOf(holder, reader.variableByteInteger());
+    const value = type.read(reader, name);
     const before = values[name];
-    if (many === undefined) {
-      if (before !== undefined) throw twice(name);
-      values[name] = type.read(reader, name);
-    } else if (before === undefined) {
-      values[name] = [type.read(reader, name)];
+    if (many !== undefined) {
+      if (before === undefined) values[name] = [value];
+      else (before as unknown[]).push(value);
     } else {
-      (before as unknown[]).push(type.read(reader, name));
+      if (before !== undefined) throw twice(name);
+      values[name] = value;
     }
   }
   return values as PropertiesOf[H];
@@ -300,15 +300,17 @@ export function scanPublishProperties(bytes: Uint8Array, start: number, end: num
       case 0x09:
         at = skipBinary(bytes, at, end);
         break;
-      case 0x23:
+      case 0x23: {
         if (at + 2 > end) throw overrun();
+        const value = (bytes[at] << 8) | bytes[at + 1];
+        if (value === 0) throw aliasIsZero();
         if (out.topicAlias !== 0) throw twice("topicAlias");
-        out.topicAlias = (bytes[at] << 8) | bytes[at + 1];
-        if (out.topicAlias === 0) throw aliasIsZero();
         at += 2;
+        out.topicAlias = value;
         out.aliasStart = identifierAt;
         out.aliasEnd = at;
         continue;
+      }
       case 0x26:
         at = skipText(bytes, skipText(bytes, at, end), end);
         continue;

@@ -33,36 +33,31 @@ const lingerBytesMax = 16 * 1024 * 1024;
 export class TcpListener {
   readonly listening: Listening;
   private readonly server: Server;
-  private readonly sockets: Set<Socket>;
+  private readonly wires: Set<TcpWire>;
 
-  private constructor(server: Server, sockets: Set<Socket>, listening: Listening) {
+  private constructor(server: Server, wires: Set<TcpWire>, listening: Listening) {
     this.server = server;
-    this.sockets = sockets;
+    this.wires = wires;
     this.listening = listening;
   }
 
   /** Begins to listen. `accept` gives the user of a new Wire, or `undefined` when there is no room. Throws ListenFailed. */
   static open(options: TcpListenerOptions, accept: (wire: Wire) => WireUser | undefined): Promise<TcpListener> {
-    const sockets = new Set<Socket>();
-    const server = createServer({ noDelay: true, allowHalfOpen: false }, (socket) => {
-      const wire = new TcpWire(socket);
+    const wires = new Set<TcpWire>();
+    const server = createServer({ noDelay: true }, (socket) => {
+      const wire = new TcpWire(socket, wires);
       const user = accept(wire);
-      if (user === undefined) {
-        socket.destroy();
-        return;
-      }
-      sockets.add(socket);
-      socket.on("close", () => sockets.delete(socket));
-      wire.serve(user);
+      if (user === undefined) socket.destroy();
+      else wire.serve(user);
     });
     return new Promise((resolve, reject) => {
       server.once("error", (cause) => reject(new ListenFailed(options, cause)));
       server.listen({ host: options.host, port: options.port, backlog: backlogMax }, () => {
         server.removeAllListeners("error");
         // What accept() itself fails with, such as too many open files, passes; the listener stays.
-        server.on("error", () => {});
+        server.on("error", ignore);
         const { address, port } = server.address() as AddressInfo;
-        resolve(new TcpListener(server, sockets, { name: options.name, host: address, port }));
+        resolve(new TcpListener(server, wires, { name: options.name, host: address, port }));
       });
     });
   }
@@ -74,54 +69,51 @@ export class TcpListener {
 
   /** Resolves when every connection has closed, after `graceMs` by force. */
   async close(graceMs: number): Promise<void> {
-    this.server.close();
-    if (this.sockets.size === 0) return;
-    await new Promise<void>((resolve) => {
-      const force = setTimeout(() => {
-        for (const socket of this.sockets) socket.destroy();
-      }, graceMs);
-      for (const socket of this.sockets) {
-        socket.once("close", () => {
-          if (this.sockets.size > 0) return;
-          clearTimeout(force);
-          resolve();
-        });
-      }
-    });
+    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    const force = setTimeout(() => {
+      for (const wire of this.wires) wire.destroy();
+    }, graceMs);
+    await closed;
+    clearTimeout(force);
   }
+}
+
+/** A socket that knows its Wire: its handlers are the same functions for all, which an idle connection is glad of. */
+interface WiredSocket extends Socket {
+  wire: TcpWire;
 }
 
 class TcpWire implements Wire {
   readonly remoteAddress: string;
   readonly remotePort: number;
-  private readonly socket: Socket;
-  private user: WireUser | undefined;
+  user: WireUser | undefined;
+  private readonly socket: WiredSocket;
+  private readonly wires: Set<TcpWire>;
   private waiting = false;
   private ending = false;
+  private lingerBytes = 0;
 
-  constructor(socket: Socket) {
-    this.socket = socket;
+  constructor(socket: Socket, wires: Set<TcpWire>) {
+    this.socket = Object.assign(socket, { wire: this });
+    this.wires = wires;
     this.remoteAddress = socket.remoteAddress ?? "";
     this.remotePort = socket.remotePort ?? 0;
   }
 
   serve(user: WireUser): void {
     this.user = user;
-    const { socket } = this;
-    socket.on("data", (chunk: Buffer) => user.received(chunk));
+    this.wires.add(this);
+    this.socket.on("data", received);
     // An error is always followed by "close", which is what counts.
-    socket.on("error", () => {});
-    const gone = () => {
-      if (!this.ending) user.closed();
-    };
+    this.socket.on("error", ignore);
     // A peer that closes its side has left, even if it does not take what waits for it.
-    socket.on("end", gone);
-    socket.on("close", gone);
+    this.socket.on("end", left);
+    this.socket.on("close", closed);
   }
 
   write(bytes: Uint8Array): boolean {
     const { socket } = this;
-    socket.write(bytes, this.written);
+    socket.write(bytes, this.onWritten);
     if (socket.writableLength === 0) return true;
     this.waiting = true;
     return false;
@@ -138,19 +130,11 @@ class TcpWire implements Wire {
   end(): void {
     if (this.ending) return;
     this.ending = true;
-    const { socket } = this;
-    socket.end();
+    this.socket.end();
     // Unread bytes would turn the close into a reset, which may overtake the last packet: read them, within reason.
-    let bytes = 0;
-    socket.removeAllListeners("data");
-    socket.on("data", (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > lingerBytesMax) socket.destroy();
-    });
-    socket.resume();
-    const linger = setTimeout(() => socket.destroy(), lingerMs);
-    linger.unref();
-    socket.once("close", () => clearTimeout(linger));
+    this.socket.resume();
+    const linger = setTimeout(() => this.socket.destroy(), lingerMs);
+    this.socket.once("close", () => clearTimeout(linger));
   }
 
   destroy(): void {
@@ -158,10 +142,40 @@ class TcpWire implements Wire {
     this.socket.destroy();
   }
 
-  /** One function for all writes: Node runs those of one tick together. */
-  private readonly written = (): void => {
+  received(chunk: Buffer): void {
+    if (!this.ending) return this.user?.received(chunk);
+    this.lingerBytes += chunk.length;
+    if (this.lingerBytes > lingerBytesMax) this.socket.destroy();
+  }
+
+  left(): void {
+    if (!this.ending) this.user?.closed();
+  }
+
+  closed(): void {
+    this.wires.delete(this);
+    this.left();
+    this.user = undefined;
+  }
+
+  /** One function for all writes: Node calls those of one tick together. */
+  private readonly onWritten = (): void => {
     if (!this.waiting || this.socket.writableLength > 0) return;
     this.waiting = false;
     if (!this.ending) this.user?.drained();
   };
 }
+
+function received(this: WiredSocket, chunk: Buffer): void {
+  this.wire.received(chunk);
+}
+
+function left(this: WiredSocket): void {
+  this.wire.left();
+}
+
+function closed(this: WiredSocket): void {
+  this.wire.closed();
+}
+
+function ignore(): void {}
