@@ -48,7 +48,10 @@ export class Arrival {
         payload,
         qos: view.qos,
         retain: view.retain,
-        properties: propertiesEnd === propertiesStart ? nothing : Buffer.from(properties.subarray(propertiesStart, propertiesEnd)),
+        properties:
+          propertiesEnd === propertiesStart
+            ? nothing
+            : Buffer.from(properties.subarray(propertiesStart, propertiesEnd)),
         expiryOffset,
         acceptedAt,
         expiresAt: view.scan.expirySeconds < 0 ? undefined : acceptedAt + view.scan.expirySeconds * 1000,
@@ -82,7 +85,8 @@ export class Arrival {
       parts.properties = Buffer.concat([before, after]);
       parts.propertiesStart = 0;
       parts.propertiesEnd = parts.properties.length;
-      if (scan.aliasStart - view.propertiesStart < parts.expiryOffset) parts.expiryOffset -= scan.aliasEnd - scan.aliasStart;
+      if (scan.aliasStart - view.propertiesStart < parts.expiryOffset)
+        parts.expiryOffset -= scan.aliasEnd - scan.aliasStart;
     }
     this.encoded.begin(view, version5);
   }

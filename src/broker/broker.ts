@@ -105,15 +105,20 @@ export class Broker implements OutboxHost {
     this.sys.start();
   }
 
-  /** Tells every client that the server goes, publishes the wills of those it cuts off, and waits for the store. [MQTT5 4.13] */
+  /**
+   * Tells every client that the server goes, publishes the wills of those it cuts off, and waits until all of it is in the
+   * store. The store stays open. [MQTT5 4.13]
+   */
   async stop(): Promise<void> {
     this.stopping = true;
     this.sweep?.cancel();
     this.sys.stop();
     for (const connection of [...this.connections]) connection.end("server_shutdown", ReasonCode.serverShuttingDown);
     this.sessions.stopTimers();
-    this.endTurn();
-    await this.store.close();
+    await new Promise<void>((resolve) => {
+      this.turn.whenCommitted(() => resolve());
+      this.endTurn();
+    });
   }
 
   /** A peer has connected. Its bytes go to the Connection that comes back; `undefined`: there is no room, close it. */

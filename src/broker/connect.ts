@@ -67,7 +67,8 @@ export function refuseConnect(broker: Broker, connection: Connection, error: Pro
 function versionToAnswerIn(error: ProtocolError, body: Buffer): ProtocolVersion | undefined {
   // 3.1.1 has a return code for an unknown level and nothing else. [MQTT311 3.1.2-2] [MQTT5 3.1.2-2]
   if (error instanceof UnsupportedProtocol) return error.protocolName === "MQTT" && error.level > 5 ? 5 : 4;
-  const isVersion5 = body.length > 6 && body.readUInt16BE(0) === 4 && body.toString("latin1", 2, 6) === "MQTT" && body[6] === 5;
+  const isVersion5 =
+    body.length > 6 && body.readUInt16BE(0) === 4 && body.toString("latin1", 2, 6) === "MQTT" && body[6] === 5;
   return isVersion5 ? 5 : undefined;
 }
 
@@ -76,7 +77,8 @@ function refusalOf(broker: Broker, packet: Connect): ReasonCode | undefined {
   if (packet.clientId === "" && !mayAssign(packet)) return ReasonCode.clientIdentifierNotValid;
   if (properties?.authenticationMethod !== undefined) return ReasonCode.badAuthenticationMethod; // [MQTT5 4.12.0-1]
   if (broker.connections.size > broker.options.connectionsMax) return ReasonCode.serverBusy;
-  if (sessionExpirySeconds(broker, packet) > 0 && !broker.sessions.hasRoomFor(clientId)) return ReasonCode.quotaExceeded;
+  if (sessionExpirySeconds(broker, packet) > 0 && !broker.sessions.hasRoomFor(clientId))
+    return ReasonCode.quotaExceeded;
   return undefined;
 }
 
@@ -86,7 +88,12 @@ function conclude(broker: Broker, connection: Connection, packet: Connect, verdi
   const expirySeconds = sessionExpirySeconds(broker, packet);
   // The old connection's events come before the new one's. [MQTT5 3.1.4-3] [MQTT311 3.1.4-2]
   broker.sessions.get(clientId)?.connection?.end("session_taken_over", ReasonCode.sessionTakenOver);
-  const { session, sessionPresent } = broker.sessions.open({ clientId, userName, expirySeconds, cleanStart: packet.cleanStart });
+  const { session, sessionPresent } = broker.sessions.open({
+    clientId,
+    userName,
+    expirySeconds,
+    cleanStart: packet.cleanStart,
+  });
 
   connection.session = session;
   session.connection = connection;
@@ -100,7 +107,9 @@ function conclude(broker: Broker, connection: Connection, packet: Connect, verdi
 
   broker.figures.connectionsOpened++;
   for (const tap of broker.taps) tap.connack?.(connection.client, ReasonCode.success, broker.turn);
-  const properties = connection.version5 ? connackProperties(broker, packet, clientId, expirySeconds, keepAliveSeconds) : undefined;
+  const properties = connection.version5
+    ? connackProperties(broker, packet, clientId, expirySeconds, keepAliveSeconds)
+    : undefined;
   connection.send({ type: "connack", sessionPresent, reasonCode: ReasonCode.success, properties });
   broker.presence.online(connection.client);
   connection.phase = "open";
@@ -144,7 +153,8 @@ function connackProperties(
   };
   if (packet.clientId === "") properties.assignedClientIdentifier = clientId; // [MQTT5 3.1.3-7]
   if (keepAliveSeconds !== packet.keepAliveSeconds) properties.serverKeepAlive = keepAliveSeconds;
-  if (expirySeconds !== (packet.properties?.sessionExpiryInterval ?? 0)) properties.sessionExpiryInterval = expirySeconds;
+  if (expirySeconds !== (packet.properties?.sessionExpiryInterval ?? 0))
+    properties.sessionExpiryInterval = expirySeconds;
   if (packet.properties?.requestResponseInformation && options.responseInformation !== undefined) {
     properties.responseInformation = `${options.responseInformation}${clientId}`;
   }

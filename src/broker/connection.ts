@@ -262,13 +262,19 @@ export class Connection implements WireUser, PacketSink {
     if (sessionExpirySeconds !== undefined) {
       if (this.session.expirySeconds === 0 && sessionExpirySeconds !== 0) {
         // [MQTT5 3.14.2.2.2]
-        throw new ProtocolError(ReasonCode.protocolError, "DISCONNECT sets a Session Expiry Interval that CONNECT had as 0");
+        throw new ProtocolError(
+          ReasonCode.protocolError,
+          "DISCONNECT sets a Session Expiry Interval that CONNECT had as 0",
+        );
       }
       this.session.expirySeconds = Math.min(sessionExpirySeconds, this.broker.options.sessionExpirySecondsMax);
     }
     if (reasonCode === ReasonCode.success) this.broker.wills.cancel(this.session); // [MQTT5 3.14.4-3] [MQTT311 3.14.4-3]
     const withWill = reasonCode === ReasonCode.disconnectWithWill;
-    this.leave(withWill ? "disconnect_with_will" : reasonCode < 0x80 ? "normal" : disconnectReasonOf(reasonCode), reasonCode);
+    this.leave(
+      withWill ? "disconnect_with_will" : reasonCode < 0x80 ? "normal" : disconnectReasonOf(reasonCode),
+      reasonCode,
+    );
   }
 
   /** Runs what a peer's bytes set off: what it did wrong ends its connection and nothing else. */

@@ -19,12 +19,14 @@ export function receivePublish(broker: Broker, connection: Connection, view: Pub
   if (qos === 2 && session.received?.has(packetIdentifier)) {
     return connection.answer("pubrec", packetIdentifier, ReasonCode.success); // [MQTT5 4.3.3-10] [MQTT311 4.3.3-2]
   }
-  if (!broker.access.mayPublish(connection.client, route.topicName)) return refuse(connection, view, ReasonCode.notAuthorized);
+  if (!broker.access.mayPublish(connection.client, route.topicName))
+    return refuse(connection, view, ReasonCode.notAuthorized);
   if (connection.version5 && qos !== 0 && isOverReceiveMaximum(broker, connection)) {
     const message = "more messages are unacknowledged than Receive Maximum allows";
     throw new ProtocolError(ReasonCode.receiveMaximumExceeded, message); // [MQTT5 3.3.4-9]
   }
-  if (view.scan.payloadFormatIndicator === 1 && !isText(view)) return refuse(connection, view, ReasonCode.payloadFormatInvalid);
+  if (view.scan.payloadFormatIndicator === 1 && !isText(view))
+    return refuse(connection, view, ReasonCode.payloadFormatInvalid);
 
   const changesBefore = turn.changeCount;
   const { arrival } = broker;
@@ -60,10 +62,12 @@ function resolveRoute(broker: Broker, connection: Connection, view: PublishView)
   const { bytes, topicStart, topicEnd } = view;
   let route: Route | undefined = connection.lastRoute;
   if (topicStart === topicEnd) {
-    if (topicAlias === 0) throw topicError(connection, ReasonCode.protocolError, "the topic name is empty and there is no Topic Alias"); // [MQTT5 3.3.2-8]
+    if (topicAlias === 0)
+      throw topicError(connection, ReasonCode.protocolError, "the topic name is empty and there is no Topic Alias"); // [MQTT5 3.3.2-8]
     checkAlias(broker, topicAlias);
     route = connection.inboundAliases?.[topicAlias];
-    if (route === undefined) throw new ProtocolError(ReasonCode.protocolError, `Topic Alias ${topicAlias} stands for no topic yet`); // [MQTT5 3.3.4]
+    if (route === undefined)
+      throw new ProtocolError(ReasonCode.protocolError, `Topic Alias ${topicAlias} stands for no topic yet`); // [MQTT5 3.3.4]
     return route;
   }
   if (route === undefined || !route.is(bytes, topicStart, topicEnd)) {
@@ -103,7 +107,8 @@ function isText({ bytes, payloadStart, payloadEnd }: PublishView): boolean {
 /** Not taken: QoS 1 and 2 hear why, [MQTT5 4.13.2]; before 5.0 there is no way to say so but to acknowledge. [MQTT311 3.3.5-2] */
 function refuse(connection: Connection, view: PublishView, reasonCode: ReasonCode): void {
   if (view.qos === 0) {
-    if (reasonCode === ReasonCode.payloadFormatInvalid) throw new ProtocolError(reasonCode, "the payload is not UTF-8 as it claims");
+    if (reasonCode === ReasonCode.payloadFormatInvalid)
+      throw new ProtocolError(reasonCode, "the payload is not UTF-8 as it claims");
     return;
   }
   connection.answer(view.qos === 1 ? "puback" : "pubrec", view.packetIdentifier, reasonCode);

@@ -30,7 +30,8 @@ export class InflightWindow<Entry> {
     if ((this.count + 1) * 2 > this.awaiting.length && this.awaiting.length < slotsMax) this.grow();
     const mask = this.awaiting.length - 1;
     let identifier = this.nextIdentifier;
-    while (this.awaiting[identifier & mask] !== Awaiting.nothing) identifier = identifier === 65_535 ? 1 : identifier + 1;
+    while (this.awaiting[identifier & mask] !== Awaiting.nothing)
+      identifier = identifier === 65_535 ? 1 : identifier + 1;
     this.nextIdentifier = identifier === 65_535 ? 1 : identifier + 1;
     this.put(identifier, awaiting, entry, this.taken++);
     this.count++;
@@ -39,7 +40,11 @@ export class InflightWindow<Entry> {
 
   /** Puts back one that the store remembers; `take` goes on behind it. */
   restore(identifier: number, awaiting: Awaiting, entry: Entry | undefined): void {
-    while (this.awaiting.length < slotsMin || this.awaiting[identifier & (this.awaiting.length - 1)] !== Awaiting.nothing) this.grow();
+    while (
+      this.awaiting.length < slotsMin ||
+      this.awaiting[identifier & (this.awaiting.length - 1)] !== Awaiting.nothing
+    )
+      this.grow();
     this.put(identifier, awaiting, entry, this.taken++);
     this.count++;
     this.nextIdentifier = identifier === 65_535 ? 1 : identifier + 1;
@@ -70,7 +75,8 @@ export class InflightWindow<Entry> {
   /** In the order they were taken, which is the order to send them again in. [MQTT5 4.6.0-1] */
   inOrder(): { packetIdentifier: number; awaiting: Awaiting; entry: Entry | undefined }[] {
     const slots: number[] = [];
-    for (let slot = 0; slot < this.awaiting.length; slot++) if (this.awaiting[slot] !== Awaiting.nothing) slots.push(slot);
+    for (let slot = 0; slot < this.awaiting.length; slot++)
+      if (this.awaiting[slot] !== Awaiting.nothing) slots.push(slot);
     slots.sort((a, b) => this.order[a] - this.order[b]);
     return slots.map((slot) => ({
       packetIdentifier: this.identifiers[slot],

@@ -46,7 +46,9 @@ export class KeptMessage implements ApplicationMessage {
   messageId = 0;
   private keepers = 0;
 
-  constructor(facts: ApplicationMessage & { topicBytes: Buffer; payload: Buffer; properties: Buffer; expiryOffset: number }) {
+  constructor(
+    facts: ApplicationMessage & { topicBytes: Buffer; payload: Buffer; properties: Buffer; expiryOffset: number },
+  ) {
     this.topicName = facts.topicName;
     this.topicBytes = facts.topicBytes;
     this.payload = facts.payload;

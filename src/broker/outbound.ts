@@ -3,7 +3,7 @@
  * the client's Receive Maximum allows; else they wait in the session's queue. What a persistent session is owed is
  * committed before it is sent, so that no Packet Identifier is ever seen that the store does not know.
  */
-import type { QoS } from "../mqtt/packet.ts";
+import { lowerQoS, type QoS } from "../mqtt/packet.ts";
 import { ReasonCode } from "../mqtt/reason-code.ts";
 import type { Arrival } from "./arrival.ts";
 import type { Broker } from "./broker.ts";
@@ -25,7 +25,7 @@ export function deliver(broker: Broker, target: Target, arrival: Arrival): void 
   const { session } = target;
   const { connection } = session;
   const { view } = arrival;
-  const qos = view.qos < target.qos ? view.qos : target.qos;
+  const qos = lowerQoS(view.qos, target.qos);
   const retain = view.retain && target.retainAsPublished;
   if (qos === 0) {
     if (connection === undefined) return;
@@ -65,7 +65,16 @@ export function owe(broker: Broker, session: Session, owed: Omit<Owed, "position
     const messageId = owed.message.keep(broker.turn, broker.nextMessageId);
     const { qos, retain, subscriptionIdentifiers, sharedFilter } = owed;
     const { clientId } = session;
-    broker.turn.add({ type: "queued", clientId, position, messageId, qos, retain, subscriptionIdentifiers, sharedFilter });
+    broker.turn.add({
+      type: "queued",
+      clientId,
+      position,
+      messageId,
+      qos,
+      retain,
+      subscriptionIdentifiers,
+      sharedFilter,
+    });
   }
   session.queue.push({ ...owed, position });
   session.queuedBytes += bytes;
@@ -101,7 +110,7 @@ export function feedRetained(broker: Broker, connection: Connection): void {
     if (fed === undefined) return;
     const { message, subscription } = fed;
     if (message.isExpired(broker.clock.now())) continue;
-    const qos: QoS = message.qos < subscription.qos ? message.qos : subscription.qos;
+    const qos = lowerQoS(message.qos, subscription.qos);
     const { subscriptionIdentifier } = subscription;
     const subscriptionIdentifiers = subscriptionIdentifier === undefined ? [] : [subscriptionIdentifier];
     if (qos !== 0) {
@@ -125,7 +134,12 @@ export function receivePuback(broker: Broker, session: Session, packetIdentifier
   settle(broker, session, packetIdentifier);
 }
 
-export function receivePubrec(broker: Broker, connection: Connection, packetIdentifier: number, reasonCode: ReasonCode): void {
+export function receivePubrec(
+  broker: Broker,
+  connection: Connection,
+  packetIdentifier: number,
+  reasonCode: ReasonCode,
+): void {
   const { session } = connection;
   const state = session.inflight.state(packetIdentifier);
   if (state === Awaiting.pubrec && reasonCode >= 0x80) return settle(broker, session, packetIdentifier); // [MQTT5 4.3.3]
@@ -152,7 +166,7 @@ export function passOn(broker: Broker, owed: Owed, from: Session, onlyConnected:
   const shared = route.shared.find(({ members }) => members[0].sharedFilter === owed.sharedFilter);
   const target = shared && leastLoaded(shared, from);
   if (target === undefined || (onlyConnected && target.session.connection === undefined)) return false;
-  const qos = owed.qos < target.qos ? owed.qos : target.qos;
+  const qos = lowerQoS(owed.qos, target.qos);
   const { message, retain, sharedFilter } = owed;
   const { subscriptionIdentifiers } = target;
   if (qos !== 0) owe(broker, target.session, { message, qos, retain, subscriptionIdentifiers, sharedFilter });
@@ -220,7 +234,8 @@ function send(
       broker.figures.dropped.tooLarge++;
       return;
     }
-    const identifier = awaiting === Awaiting.nothing ? 0 : takeIdentifier(connection, target, arrival, qos, retain, awaiting);
+    const identifier =
+      awaiting === Awaiting.nothing ? 0 : takeIdentifier(connection, target, arrival, qos, retain, awaiting);
     const flags = (qos << 1) | (retain ? 1 : 0);
     writeParts(connection, encoded.parts, arrival.route.topicName, flags, identifier, extra);
   } else {
@@ -282,7 +297,10 @@ function sendOwed(broker: Broker, session: Session, connection: Connection, owed
   }
   if (!fitsClient(broker, connection, message, qos, subscriptionIdentifiers)) return letGo(broker, session, owed);
   const keep = session.persistent || owed.sharedFilter !== undefined;
-  const packetIdentifier = session.inflight.take(qos === 1 ? Awaiting.puback : Awaiting.pubrec, keep ? owed : undefined);
+  const packetIdentifier = session.inflight.take(
+    qos === 1 ? Awaiting.puback : Awaiting.pubrec,
+    keep ? owed : undefined,
+  );
   connection.sendQuota--;
   const flags = (qos << 1) | (retain ? 1 : 0);
   if (!session.persistent) {
@@ -319,7 +337,8 @@ function settle(broker: Broker, session: Session, packetIdentifier: number): voi
   const { connection } = session;
   if (connection !== undefined && connection.sendQuota < connection.sendQuotaMax) connection.sendQuota++;
   if (owed !== undefined) letGo(broker, session, owed);
-  if (session.queue.length > 0 || session.resend.length > 0 || (connection?.retainedFeed.length ?? 0) > 0) pump(broker, session);
+  if (session.queue.length > 0 || session.resend.length > 0 || (connection?.retainedFeed.length ?? 0) > 0)
+    pump(broker, session);
 }
 
 /** The session is not owed this any more. */
@@ -350,7 +369,8 @@ function fitsClient(
   const { keptParts } = broker;
   keptParts.ofMessage(message);
   const extra = connection.version5 ? broker.identifierProperties(subscriptionIdentifiers) : nothing;
-  const fits = publishBytes(keptParts, connection.version5, qos, extra, keptParts.topic.length) <= connection.packetBytesMax;
+  const fits =
+    publishBytes(keptParts, connection.version5, qos, extra, keptParts.topic.length) <= connection.packetBytesMax;
   if (!fits) broker.figures.dropped.tooLarge++;
   return fits;
 }

@@ -57,12 +57,24 @@ export class Arena {
 }
 
 /** Bytes of the PUBLISH packet that `writePublish` would write. */
-export function publishBytes(parts: PublishParts, version5: boolean, qos: QoS, extra: Uint8Array, topicBytes: number): number {
+export function publishBytes(
+  parts: PublishParts,
+  version5: boolean,
+  qos: QoS,
+  extra: Uint8Array,
+  topicBytes: number,
+): number {
   const remaining = remainingBytes(parts, version5, qos, extra, topicBytes);
   return 1 + lengthBytes(remaining) + remaining;
 }
 
-function remainingBytes(parts: PublishParts, version5: boolean, qos: QoS, extra: Uint8Array, topicBytes: number): number {
+function remainingBytes(
+  parts: PublishParts,
+  version5: boolean,
+  qos: QoS,
+  extra: Uint8Array,
+  topicBytes: number,
+): number {
   let remaining = 2 + topicBytes + (qos === 0 ? 0 : 2) + parts.payloadEnd - parts.payloadStart;
   if (version5) {
     const properties = parts.propertiesEnd - parts.propertiesStart + extra.length;
@@ -111,7 +123,13 @@ export class EncodedPublish {
   end = 0;
   identifierAt = 0;
   private readonly arena: Arena;
-  private readonly shapes = Array.from({ length: 12 }, () => ({ made: 0, bytes: nothing, start: 0, end: 0, identifierAt: 0 }));
+  private readonly shapes = Array.from({ length: 12 }, () => ({
+    made: 0,
+    bytes: nothing,
+    start: 0,
+    end: 0,
+    identifierAt: 0,
+  }));
   private message = 0;
 
   constructor(arena: Arena) {

@@ -79,7 +79,14 @@ function keptMessage(stored: StoredMessage): KeptMessage {
 }
 
 function expiryOffsetOf(properties: Buffer): number {
-  const scan = { topicAlias: 0, aliasStart: -1, aliasEnd: -1, expirySeconds: -1, expiryOffset: -1, payloadFormatIndicator: 0 as const };
+  const scan = {
+    topicAlias: 0,
+    aliasStart: -1,
+    aliasEnd: -1,
+    expirySeconds: -1,
+    expiryOffset: -1,
+    payloadFormatIndicator: 0 as const,
+  };
   scanPublishProperties(properties, 0, properties.length, scan);
   return scan.expiryOffset;
 }

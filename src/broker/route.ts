@@ -49,8 +49,7 @@ export class Route {
 
   constructor(topicBytes: Buffer) {
     this.topicBytes = topicBytes;
-    this.valid =
-      isValidTopicNameBytes(topicBytes, 0, topicBytes.length) && levelsOf(topicBytes) <= topicLevelsMax;
+    this.valid = isValidTopicNameBytes(topicBytes, 0, topicBytes.length) && levelsOf(topicBytes) <= topicLevelsMax;
     this.topicName = this.valid ? topicBytes.toString("utf8") : "";
   }
 

@@ -63,7 +63,11 @@ export class Session {
 
   /** How much this session has to do, for shared subscriptions. */
   get load(): number {
-    return this.inflight.count + this.queue.length + (this.connection === undefined ? awayLoad : this.connection.outbox.unread);
+    return (
+      this.inflight.count +
+      this.queue.length +
+      (this.connection === undefined ? awayLoad : this.connection.outbox.unread)
+    );
   }
 
   setSubscription(subscription: Subscription): void {

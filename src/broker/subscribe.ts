@@ -19,7 +19,8 @@ export function receiveSubscribe(broker: Broker, connection: Connection, packet:
   // Each filter is answered in its place. [MQTT5 3.9.3-1] [MQTT311 3.9.3-1]
   for (const request of packet.subscriptions) {
     const subscription = subscriptionOf(session, request, identifier);
-    const refusal = subscription === undefined ? ReasonCode.topicFilterInvalid : refusalOf(broker, connection, subscription);
+    const refusal =
+      subscription === undefined ? ReasonCode.topicFilterInvalid : refusalOf(broker, connection, subscription);
     if (subscription === undefined || refusal !== undefined) {
       reasonCodes.push(refusal ?? ReasonCode.topicFilterInvalid);
       continue;
@@ -44,7 +45,9 @@ export function receiveUnsubscribe(broker: Broker, connection: Connection, packe
     removeSubscription(broker, subscription);
     return ReasonCode.success;
   });
-  answer(broker, connection, session.persistent, () => connection.send({ type: "unsuback", packetIdentifier, reasonCodes }));
+  answer(broker, connection, session.persistent, () =>
+    connection.send({ type: "unsuback", packetIdentifier, reasonCodes }),
+  );
 }
 
 /** Adds a subscription or replaces the one to the same filter. [MQTT5 3.8.4-3] [MQTT311 3.8.4-3] */
@@ -77,16 +80,22 @@ export function subscriptionOf(
 ): Subscription | undefined {
   const { topicFilter } = request;
   const shared = isShared(topicFilter) ? parseShared(topicFilter) : undefined;
-  const plainFilter = shared === undefined ? parseTopicFilter(topicFilter) : shared === "invalid" ? undefined : shared.topicFilter;
+  const plainFilter =
+    shared === undefined ? parseTopicFilter(topicFilter) : shared === "invalid" ? undefined : shared.topicFilter;
   if (plainFilter === undefined || levelsOf(plainFilter) > topicLevelsMax) return undefined;
   const sharedGroup = shared === undefined || shared === "invalid" ? undefined : shared.group;
   return { ...request, session, plainFilter, sharedGroup, subscriptionIdentifier };
 }
 
-function refusalOf(broker: Broker, { client, session }: Connection, { topicFilter, plainFilter }: Subscription): ReasonCode | undefined {
+function refusalOf(
+  broker: Broker,
+  { client, session }: Connection,
+  { topicFilter, plainFilter }: Subscription,
+): ReasonCode | undefined {
   if (!broker.access.maySubscribe(client, plainFilter)) return ReasonCode.notAuthorized;
   const { subscriptions } = session;
-  if (subscriptions.size >= subscriptionsPerSessionMax && !subscriptions.has(topicFilter)) return ReasonCode.quotaExceeded;
+  if (subscriptions.size >= subscriptionsPerSessionMax && !subscriptions.has(topicFilter))
+    return ReasonCode.quotaExceeded;
   return undefined;
 }
 

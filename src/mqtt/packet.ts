@@ -8,6 +8,11 @@ import type { ReasonCode } from "./reason-code.ts";
 /** The protocol level as sent in CONNECT: 3 is MQTT 3.1 (`MQIsdp`), 4 is 3.1.1, 5 is 5.0. */
 export type ProtocolVersion = 3 | 4 | 5;
 export type QoS = 0 | 1 | 2;
+/** What reaches a subscriber is the lower of the message's QoS and the subscription's. [MQTT5 3.8.4-8] [MQTT311 3.8.4-6] */
+export function lowerQoS(one: QoS, other: QoS): QoS {
+  return Math.min(one, other) as QoS;
+}
+
 /** 1–65535. */
 export type PacketIdentifier = number;
 /** In the order sent; the same name may come more than once. [MQTT5 3.1.2.11.8] */
@@ -178,11 +183,11 @@ export interface Unsuback {
   properties?: AnswerProperties;
 }
 
-export interface Pingreq {
+interface Pingreq {
   type: "pingreq";
 }
 
-export interface Pingresp {
+interface Pingresp {
   type: "pingresp";
 }
 

@@ -66,7 +66,12 @@ export type Change =
   | { type: "will-cleared"; clientId: string }
   // Webhooks
   | { type: "delivery-owed"; delivery: OwedDelivery }
-  | { type: "delivery-settled"; deliveryId: string; outcome: "delivered" | "dead" | "dropped" | "expired"; reason: string };
+  | {
+      type: "delivery-settled";
+      deliveryId: string;
+      outcome: "delivered" | "dead" | "dropped" | "expired";
+      reason: string;
+    };
 
 /** One event owed to one endpoint. */
 export interface OwedDelivery {

@@ -16,7 +16,10 @@ export class ListenFailed extends Error {
   readonly listener: TcpListenerOptions;
 
   constructor(listener: TcpListenerOptions, cause: NodeJS.ErrnoException) {
-    super(`listeners.tcp (${listener.name}) cannot listen on ${listener.host}:${listener.port}: ${cause.code ?? cause.message}`, { cause });
+    super(
+      `listeners.tcp (${listener.name}) cannot listen on ${listener.host}:${listener.port}: ${cause.code ?? cause.message}`,
+      { cause },
+    );
     this.name = "ListenFailed";
     this.code = cause.code ?? "";
     this.listener = listener;

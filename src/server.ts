@@ -1,0 +1,82 @@
+/**
+ * Where the parts meet: builds a broker from its settings, opens its doors, and takes it down again.
+ *
+ * The front thread has the sockets and the broker; the back thread has the store and sends the webhooks.
+ */
+import { openAccess } from "./access/access.ts";
+import { BackLink } from "./back-link.ts";
+import type { Logger } from "./base/log.ts";
+import { systemClock } from "./base/clock.ts";
+import { Broker } from "./broker/broker.ts";
+import type { Settings } from "./config/settings.ts";
+import { type Listening, TcpListener } from "./transport/tcp.ts";
+import { Outbox } from "./webhook/outbox.ts";
+
+/** Within a stop, after which what is left is cut off: together below the five seconds an operator is promised. */
+const closeGraceMs = 1500;
+const deliverGraceMs = 2500;
+
+export interface RunningServer {
+  readonly listeners: readonly Listening[];
+  /** Takes over what can change while running; returns the sections that need a restart to take effect. */
+  reload(settings: Settings): string[];
+  /** Resolves when every client has been told, what could still be delivered is, and nothing is left open. */
+  stop(): Promise<void>;
+}
+
+/** Throws ListenFailed when an address cannot be listened on; nothing is left running then. */
+export async function startServer({ settings, log }: { settings: Settings; log: Logger }): Promise<RunningServer> {
+  const back = new BackLink({ webhook: settings.webhook, version: settings.broker.version, log });
+  const broker = new Broker({
+    options: settings.broker,
+    clock: systemClock,
+    log,
+    store: back,
+    access: openAccess,
+    taps: [new Outbox({ options: settings.webhook, clock: systemClock, random: Math.random })],
+    defer: (act) => setImmediate(act),
+  });
+  const listeners: TcpListener[] = [];
+  const stop = async () => {
+    for (const listener of listeners) listener.stopAccepting();
+    await broker.stop();
+    const closed = listeners.map((listener) => listener.close(closeGraceMs));
+    await Promise.all([...closed, back.stopDeliveries(deliverGraceMs)]);
+    await back.close();
+  };
+  try {
+    await broker.start();
+    for (const options of settings.listeners.tcp) {
+      listeners.push(await TcpListener.open(options, (wire) => broker.accept(wire)));
+    }
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  let current = settings;
+  return {
+    listeners: listeners.map(({ listening }) => listening),
+    reload(next) {
+      const needRestart = sectionsThatNeedRestart(current, next);
+      broker.options = {
+        ...next.broker,
+        nodeName: current.broker.nodeName,
+        sysIntervalSeconds: current.broker.sysIntervalSeconds,
+      };
+      current = { ...current, broker: broker.options };
+      return needRestart;
+    },
+    stop,
+  };
+}
+
+function sectionsThatNeedRestart(current: Settings, next: Settings): string[] {
+  const sections: [name: string, current: unknown, next: unknown][] = [
+    ["listeners", current.listeners, next.listeners],
+    ["webhook", current.webhook, next.webhook],
+    ["log", current.log, next.log],
+    ["system", current.system, next.system],
+    ["mqtt.sys_interval", current.broker.sysIntervalSeconds, next.broker.sysIntervalSeconds],
+  ];
+  return sections.filter(([, before, after]) => JSON.stringify(before) !== JSON.stringify(after)).map(([name]) => name);
+}

@@ -1,0 +1,82 @@
+/**
+ * Where the broker's happenings become owed deliveries: the Tap that builds each event on the spot and adds what every
+ * endpoint is owed to the Turn, so that it is as durable as the acknowledgement that follows.
+ *
+ * A client's events share its id as their order key, over reconnects too.
+ */
+import type { Clock, Instant } from "../base/clock.ts";
+import { createUlidSource } from "../base/ulid.ts";
+import type { ReasonCode } from "../mqtt/reason-code.ts";
+import type { ApplicationMessage } from "../broker/message.ts";
+import type { ClientInfo, DisconnectReason, Tap } from "../broker/tap.ts";
+import type { Turn } from "../broker/turn.ts";
+import type { EventName, WebhookOptions } from "./options.ts";
+import type { MessageInterest } from "./rule.ts";
+import { connackBody, disconnectedBody, publishBody } from "./event.ts";
+import { Rules } from "./rule.ts";
+
+/** Owed all the same when no body can be made: the dispatcher makes a dead letter of it that says why. */
+const noBody = new Uint8Array(0);
+
+interface Happening {
+  event: EventName;
+  orderKey: string;
+  acceptedAt: Instant;
+  expiresAt: Instant | undefined;
+}
+
+export class Outbox implements Tap {
+  private readonly clock: Clock;
+  private readonly rules: Rules;
+  private readonly ulid: (now: Instant) => string;
+  private readonly connackEndpoints: readonly string[];
+  private readonly disconnectedEndpoints: readonly string[];
+
+  constructor({ options, clock, random }: { options: WebhookOptions; clock: Clock; random: () => number }) {
+    this.clock = clock;
+    this.rules = new Rules(options);
+    this.ulid = createUlidSource(random);
+    this.connackEndpoints = this.rules.endpointsFor("on_client_connack");
+    this.disconnectedEndpoints = this.rules.endpointsFor("on_client_disconnected");
+  }
+
+  interest(topicName: string): MessageInterest | undefined {
+    return this.rules.interest(topicName);
+  }
+
+  published(message: ApplicationMessage, interest: object, turn: Turn): void {
+    const { acceptedAt, expiresAt, publisher } = message;
+    const happening: Happening = { event: "on_message_publish", orderKey: publisher.clientId, acceptedAt, expiresAt };
+    // What `interest` gave comes back.
+    for (const { style, endpoints } of (interest as MessageInterest).audiences) {
+      this.owe(endpoints, happening, publishBody(message, style) ?? noBody, turn);
+    }
+  }
+
+  connack(client: ClientInfo, reasonCode: ReasonCode, turn: Turn): void {
+    if (this.connackEndpoints.length === 0) return;
+    const happening = this.clientHappening("on_client_connack", client);
+    this.owe(this.connackEndpoints, happening, connackBody(client, reasonCode), turn);
+  }
+
+  disconnected(client: ClientInfo, reason: DisconnectReason, _reasonCode: number, turn: Turn): void {
+    if (this.disconnectedEndpoints.length === 0) return;
+    const happening = this.clientHappening("on_client_disconnected", client);
+    this.owe(this.disconnectedEndpoints, happening, disconnectedBody(client, reason), turn);
+  }
+
+  private clientHappening(event: EventName, { clientId }: ClientInfo): Happening {
+    return { event, orderKey: clientId, acceptedAt: this.clock.now(), expiresAt: undefined };
+  }
+
+  private owe(endpoints: readonly string[], happening: Happening, body: Uint8Array, turn: Turn): void {
+    const { event, orderKey, acceptedAt, expiresAt } = happening;
+    for (const endpoint of endpoints) {
+      const deliveryId = `evt_${this.ulid(acceptedAt)}`;
+      turn.add({
+        type: "delivery-owed",
+        delivery: { deliveryId, endpoint, event, orderKey, body, acceptedAt, expiresAt },
+      });
+    }
+  }
+}
