@@ -8,6 +8,7 @@ import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
 import { disconnectReasonOf } from "./disconnect-reason.ts";
 import { resume } from "./outbound.ts";
+import { isReserved } from "./route.ts";
 
 /** Session Expiry Interval of a 3.1 or 3.1.1 session without Clean Session: it does not expire. [MQTT5 3.1.2.11.2] */
 const neverExpires = 0xffff_ffff;
@@ -75,6 +76,7 @@ function versionToAnswerIn(error: ProtocolError, body: Buffer): ProtocolVersion 
 function refusalOf(broker: Broker, packet: Connect): ReasonCode | undefined {
   const { clientId, properties } = packet;
   if (packet.clientId === "" && !mayAssign(packet)) return ReasonCode.clientIdentifierNotValid;
+  if (packet.will !== undefined && isReserved(packet.will.topicName)) return ReasonCode.notAuthorized;
   if (properties?.authenticationMethod !== undefined) return ReasonCode.badAuthenticationMethod; // [MQTT5 4.12.0-1]
   if (broker.connections.size > broker.options.connectionsMax) return ReasonCode.serverBusy;
   if (sessionExpirySeconds(broker, packet) > 0 && !broker.sessions.hasRoomFor(clientId))

@@ -4,7 +4,8 @@
  *   connecting ──CONNECT──→ authenticating ──accepted──→ open ──→ closed
  *       └───────────────────────┴──────────refused──────────────────↑
  */
-import type { ClientInfo, DisconnectReason } from "./tap.ts";
+import { BrokenInvariant } from "../base/assert.ts";
+import { Deque } from "../base/deque.ts";
 import { decodePacket, encodePacket } from "../mqtt/codec.ts";
 import { Framer, type PacketSink } from "../mqtt/framer.ts";
 import type { Packet, ProtocolVersion } from "../mqtt/packet.ts";
@@ -17,20 +18,20 @@ import { disconnectReasonOf } from "./disconnect-reason.ts";
 import { receivePublish, receivePubrel } from "./inbound.ts";
 import { connectPacketBytesMax, outboundTopicAliasesMax, unreadAnswerBytesMax } from "./limits.ts";
 import type { KeptMessage } from "./message.ts";
-import { Deque } from "../base/deque.ts";
 import { pump, receivePuback, receivePubcomp, receivePubrec } from "./outbound.ts";
 import { Outbox } from "./outbox.ts";
 import type { Route } from "./route.ts";
 import type { Session } from "./session.ts";
 import { receiveSubscribe, receiveUnsubscribe } from "./subscribe.ts";
 import type { Subscription } from "./subscriptions.ts";
+import type { ClientInfo, DisconnectReason } from "./tap.ts";
 import type { Wire, WireUser } from "./wire.ts";
 
 type Answer = "puback" | "pubrec" | "pubrel" | "pubcomp";
 const answerFirstByte = { puback: 0x40, pubrec: 0x50, pubrel: 0x62, pubcomp: 0x70 } as const;
 
-/** Retained messages that a new subscription is owed, in the order they are sent. */
-export type RetainedFeed = Deque<{ message: KeptMessage; subscription: Subscription }>;
+/** What new subscriptions are owed of the retained messages: a walk through the tree each, taken step by step. */
+type RetainedFeed = Deque<{ subscription: Subscription; walk: Iterator<KeptMessage | undefined> }>;
 
 /** Who a connection is before its CONNECT. */
 const unknownClient: ClientInfo = {
@@ -86,7 +87,8 @@ export class Connection implements WireUser, PacketSink {
 
   received(chunk: Buffer): void {
     if (this.phase === "closed") return;
-    this.lastHeardAt = this.broker.clock.monotonic();
+    // Before CONNECT only time itself counts: bytes that trickle in keep nothing open.
+    if (this.phase === "open") this.lastHeardAt = this.broker.clock.monotonic();
     this.broker.figures.bytesReceived += chunk.length;
     this.attempt(() => this.framer.push(chunk));
     if (this.outbox.unread > unreadAnswerBytesMax && !this.paused) this.pauseUnread();
@@ -139,6 +141,7 @@ export class Connection implements WireUser, PacketSink {
   /** CONNECT was accepted: packets that came behind it are read now. */
   opened(): void {
     this.phase = "open";
+    this.lastHeardAt = this.broker.clock.monotonic();
     this.framer.packetBytesMax = this.broker.options.packetBytesMax;
     this.attempt(() => this.framer.release());
   }
@@ -153,10 +156,12 @@ export class Connection implements WireUser, PacketSink {
     this.wire.resume();
   }
 
-  send(packet: Packet): void {
+  /** False for a packet larger than the client takes: it is not sent. [MQTT5 3.1.2-24] */
+  send(packet: Packet): boolean {
     const bytes = encodePacket(this.version, packet);
-    if (bytes.length > this.packetBytesMax) return; // [MQTT5 3.1.2-24]
+    if (bytes.length > this.packetBytesMax) return false;
     this.outbox.append(bytes, 0, bytes.length);
+    return true;
   }
 
   /** Answers a PUBLISH or PUBREL, in the order they came. [MQTT5 4.6.0] `durable`: not before this turn's commit. */
@@ -191,8 +196,9 @@ export class Connection implements WireUser, PacketSink {
   /** Ends the connection from our side; a v5 client hears why. [MQTT5 4.13] */
   end(reason: DisconnectReason, reasonCode: ReasonCode, reasonString?: string): void {
     if (this.phase === "open" && this.version5) {
-      const properties = reasonString === undefined ? undefined : { reasonString };
-      this.send({ type: "disconnect", reasonCode, properties });
+      const explained =
+        reasonString !== undefined && this.send({ type: "disconnect", reasonCode, properties: { reasonString } });
+      if (!explained) this.send({ type: "disconnect", reasonCode });
     }
     this.leave(reason, reasonCode);
   }
@@ -238,7 +244,8 @@ export class Connection implements WireUser, PacketSink {
       case "unsubscribe":
         return receiveUnsubscribe(broker, this, packet);
       case "pingreq":
-        return this.send({ type: "pingresp" }); // [MQTT5 3.12.4-1] [MQTT311 3.12.4-1]
+        this.send({ type: "pingresp" }); // [MQTT5 3.12.4-1] [MQTT311 3.12.4-1]
+        return;
       case "disconnect":
         return this.receiveDisconnect(packet.reasonCode, packet.properties?.sessionExpiryInterval);
       case "auth":
@@ -277,19 +284,28 @@ export class Connection implements WireUser, PacketSink {
     );
   }
 
-  /** Runs what a peer's bytes set off: what it did wrong ends its connection and nothing else. */
+  /**
+   * Runs what a peer's bytes set off: what it did wrong, or what we do wrong with it, ends its connection and nothing else.
+   * Only a broken invariant goes on to end the process, since then nobody's state can be trusted.
+   */
   private attempt(act: () => void): void {
     try {
       act();
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
-      const { remoteAddress, remotePort } = this.wire;
-      this.broker.log.info("client broke the protocol", {
-        clientId: this.client.clientId,
-        from: `${remoteAddress}:${remotePort}`,
-        reason: error.message,
+      if (error instanceof BrokenInvariant) throw error;
+      const { clientId } = this.client;
+      const from = `${this.wire.remoteAddress}:${this.wire.remotePort}`;
+      if (error instanceof ProtocolError) {
+        this.broker.log.info("client broke the protocol", { clientId, from, reason: error.message });
+        return this.end(disconnectReasonOf(error.reasonCode), error.reasonCode, error.message);
+      }
+      const stack = error instanceof Error ? error.stack : String(error);
+      this.broker.log.error("a packet could not be handled; its connection is closed, please report this", {
+        clientId,
+        from,
+        stack,
       });
-      this.end(disconnectReasonOf(error.reasonCode), error.reasonCode, error.message);
+      this.end("server_error", ReasonCode.implementationSpecificError);
     }
   }
 

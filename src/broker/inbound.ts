@@ -19,7 +19,7 @@ export function receivePublish(broker: Broker, connection: Connection, view: Pub
   if (qos === 2 && session.received?.has(packetIdentifier)) {
     return connection.answer("pubrec", packetIdentifier, ReasonCode.success); // [MQTT5 4.3.3-10] [MQTT311 4.3.3-2]
   }
-  if (!broker.access.mayPublish(connection.client, route.topicName))
+  if (route.reserved || !broker.access.mayPublish(connection.client, route.topicName))
     return refuse(connection, view, ReasonCode.notAuthorized);
   if (connection.version5 && qos !== 0 && isOverReceiveMaximum(broker, connection)) {
     const message = "more messages are unacknowledged than Receive Maximum allows";

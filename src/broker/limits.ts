@@ -19,8 +19,10 @@ export const queuedBytesMax = 2 * 1024 * 1024 * 1024;
 /** Retained topics and their payload bytes; beyond either the message is routed but not retained. */
 export const retainedMessagesMax = 1_000_000;
 export const retainedBytesMax = 1024 * 1024 * 1024;
-/** Messages of one retained set handed over before looking at the outbox again. */
-export const retainedSliceMessages = 64;
+/** Steps through the tree of retained topics taken for one connection in a turn. */
+export const retainedSliceSteps = 64;
+/** Subscriptions of one connection that still wait for retained messages; one that asks for more is cut off. */
+export const retainedFeedsMax = 10_000;
 
 /** Bytes written for one connection that its peer has not taken; beyond it QoS 0 is dropped, QoS 1 and 2 wait in the queue. */
 export const outboxBytesMax = 32 * 1024 * 1024;

@@ -9,7 +9,7 @@ import type { Arrival } from "./arrival.ts";
 import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
 import { Awaiting } from "./inflight.ts";
-import { queuedBytesMax, queuedBytesPerSessionMax, retainedSliceMessages } from "./limits.ts";
+import { queuedBytesMax, queuedBytesPerSessionMax, retainedSliceSteps } from "./limits.ts";
 import type { KeptMessage } from "./message.ts";
 import { publishBytes, writePublish, type PublishParts } from "./publish-encoder.ts";
 import { leastLoaded, type Target } from "./route.ts";
@@ -103,13 +103,16 @@ export function pump(broker: Broker, session: Session): void {
 /** Hands over a slice of the retained messages that new subscriptions of this connection are owed. */
 export function feedRetained(broker: Broker, connection: Connection): void {
   const { session } = connection;
-  for (let i = 0; i < retainedSliceMessages; i++) {
+  for (let i = 0; i < retainedSliceSteps; i++) {
     // QoS 1 and 2 keep to the window, QoS 0 to the outbox: a large retained set fills neither.
     if (!isClear(session, connection)) return;
-    const fed = connection.retainedFeed.shift();
-    if (fed === undefined) return;
-    const { message, subscription } = fed;
-    if (message.isExpired(broker.clock.now())) continue;
+    const feed = connection.retainedFeed.first();
+    if (feed === undefined) return;
+    const { subscription, walk } = feed;
+    const step = walk.next();
+    if (step.done) connection.retainedFeed.shift();
+    const message = step.value;
+    if (message === undefined || message.isExpired(broker.clock.now())) continue;
     const qos = lowerQoS(message.qos, subscription.qos);
     const { subscriptionIdentifier } = subscription;
     const subscriptionIdentifiers = subscriptionIdentifier === undefined ? [] : [subscriptionIdentifier];

@@ -70,7 +70,7 @@ export class Outbox {
       this.runEnd = end;
       if (!this.dirty) this.markDirty();
     }
-    if (this.used + this.runEnd - this.runStart >= outboxEarlyFlushBytes) this.flushEarly();
+    if (this.used + this.runEnd - this.runStart >= outboxEarlyFlushBytes) this.writeAll();
   }
 
   /** A place for `bytes` bytes in `slab`, to be filled at once; at most `slabBytesMax`. */
@@ -86,24 +86,7 @@ export class Outbox {
   /** Hands all there is to the Wire. */
   flush(): void {
     this.dirty = false;
-    if (this.closed) return;
-    if (this.blocked) {
-      // Lent bytes are only good for this turn.
-      if (this.runEnd > this.runStart) this.settle();
-      return;
-    }
-    if (this.used === 0) {
-      if (this.runEnd > this.runStart) this.writeRun();
-      return;
-    }
-    if (this.runEnd > this.runStart) {
-      if (this.used + this.runEnd - this.runStart <= slabBytesMax) this.settle();
-      else {
-        this.writeSlab();
-        return this.flush();
-      }
-    }
-    this.writeSlab();
+    this.writeAll();
   }
 
   /** The Wire has got rid of what it could not take at once. */
@@ -133,18 +116,30 @@ export class Outbox {
     this.used = 0;
   }
 
+  private writeAll(): void {
+    if (this.closed) return;
+    if (this.blocked) {
+      // Lent bytes are only good for this turn.
+      if (this.runEnd > this.runStart) this.settle();
+      return;
+    }
+    if (this.used === 0) {
+      if (this.runEnd > this.runStart) this.writeRun();
+      return;
+    }
+    if (this.runEnd > this.runStart) {
+      if (this.used + this.runEnd - this.runStart <= slabBytesMax) this.settle();
+      else {
+        this.writeSlab();
+        return this.writeAll();
+      }
+    }
+    this.writeSlab();
+  }
+
   private markDirty(): void {
     this.dirty = true;
     this.host.outboxDirty(this);
-  }
-
-  private flushEarly(): void {
-    if (this.blocked) {
-      this.settle();
-    } else {
-      this.flush();
-      this.markDirty();
-    }
   }
 
   /** Copies the run behind the slab's bytes: after this all is ours. */

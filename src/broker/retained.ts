@@ -1,5 +1,4 @@
 /** The retained message of each topic, in a tree by level, so that a filter finds its topics without looking at all. [MQTT5 3.3.1.3] */
-import type { Instant } from "../base/clock.ts";
 import { retainedBytesMax, retainedMessagesMax } from "./limits.ts";
 import type { KeptMessage } from "./message.ts";
 
@@ -59,49 +58,43 @@ export class Retained {
     return former;
   }
 
-  /** The retained messages that a topic filter matches and that have not expired at `now`. */
-  match(topicFilter: string, now: Instant): KeptMessage[] {
-    const found: KeptMessage[] = [];
-    collect(this.root, topicFilter.split("/"), 0, found);
-    return found.filter((message) => !message.isExpired(now));
-  }
-
-  *all(): Generator<KeptMessage> {
-    const levels = [this.root];
-    for (let level = levels.pop(); level !== undefined; level = levels.pop()) {
-      if (level.message !== undefined) yield level.message;
-      if (level.children !== undefined) levels.push(...level.children.values());
-    }
+  /**
+   * The retained messages that a topic filter matches, one step through the tree at a time; `undefined` is a step that
+   * found none. What comes or goes behind the walk's back may be missed or met, as with any message under way.
+   */
+  walk(topicFilter: string): Generator<KeptMessage | undefined, undefined> {
+    return walkBelow(this.root, topicFilter.split("/"), 0);
   }
 }
 
-function collect(level: Level, names: string[], depth: number, found: KeptMessage[]): void {
+function* walkBelow(level: Level, names: string[], depth: number): Generator<KeptMessage | undefined, undefined> {
   if (depth === names.length) {
-    if (level.message !== undefined) found.push(level.message);
+    yield level.message;
     return;
   }
   const name = names[depth];
   if (name === "#") {
     // `sport/#` matches `sport` itself. [MQTT5 4.7.1.2]
-    collectAll(level, depth === 0, found);
+    yield* walkAll(level, depth === 0);
     return;
   }
   if (name !== "+") {
     const next = level.children?.get(name);
-    if (next !== undefined) collect(next, names, depth + 1, found);
+    if (next !== undefined) yield* walkBelow(next, names, depth + 1);
     return;
   }
   for (const [childName, child] of level.children ?? []) {
     if (depth === 0 && childName.startsWith("$")) continue; // [MQTT5 4.7.2-1] [MQTT311 4.7.2-1]
-    collect(child, names, depth + 1, found);
+    yield undefined;
+    yield* walkBelow(child, names, depth + 1);
   }
 }
 
-function collectAll(level: Level, atRoot: boolean, found: KeptMessage[]): void {
-  if (level.message !== undefined) found.push(level.message);
+function* walkAll(level: Level, atRoot: boolean): Generator<KeptMessage | undefined, undefined> {
+  yield level.message;
   for (const [name, child] of level.children ?? []) {
     if (atRoot && name.startsWith("$")) continue;
-    collectAll(child, false, found);
+    yield* walkAll(child, false);
   }
 }
 

@@ -40,8 +40,10 @@ export interface TapInterest {
 export class Route {
   readonly topicName: string;
   readonly topicBytes: Buffer;
-  /** False: no message may be published there. */
+  /** False: it is no topic name. */
   readonly valid: boolean;
+  /** The broker's own topics: nobody else publishes there. [MQTT5 4.7.2] */
+  readonly reserved: boolean;
   epoch = -1;
   targets: readonly Target[] = [];
   shared: readonly SharedTarget[] = [];
@@ -51,6 +53,7 @@ export class Route {
     this.topicBytes = topicBytes;
     this.valid = isValidTopicNameBytes(topicBytes, 0, topicBytes.length) && levelsOf(topicBytes) <= topicLevelsMax;
     this.topicName = this.valid ? topicBytes.toString("utf8") : "";
+    this.reserved = isReserved(this.topicName);
   }
 
   /** True for the topic name at `bytes[start..end)`. */
@@ -205,6 +208,10 @@ export function encodeIdentifiers(identifiers: readonly number[]): Buffer {
     bytes.push(rest);
   }
   return Buffer.from(bytes);
+}
+
+export function isReserved(topicName: string): boolean {
+  return topicName === "$SYS" || topicName.startsWith("$SYS/");
 }
 
 function levelsOf(topicBytes: Buffer): number {

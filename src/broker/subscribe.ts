@@ -4,7 +4,7 @@ import { ReasonCode } from "../mqtt/reason-code.ts";
 import { isShared, parseShared, parseTopicFilter } from "../mqtt/topic.ts";
 import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
-import { subscriptionsPerSessionMax, topicLevelsMax } from "./limits.ts";
+import { retainedFeedsMax, subscriptionsPerSessionMax, topicLevelsMax } from "./limits.ts";
 import type { Session } from "./session.ts";
 import type { Subscription } from "./subscriptions.ts";
 
@@ -105,9 +105,15 @@ function wantsRetained({ sharedGroup, retainHandling }: Subscription, isNew: boo
 }
 
 function feedRetainedTo(broker: Broker, connection: Connection, subscription: Subscription): void {
-  const messages = broker.retained.match(subscription.plainFilter, broker.clock.now());
-  if (messages.length === 0) return;
-  for (const message of messages) connection.retainedFeed.push({ message, subscription });
+  if (broker.retained.count === 0) return;
+  if (connection.retainedFeed.length >= retainedFeedsMax) {
+    return connection.end(
+      "quota_exceeded",
+      ReasonCode.quotaExceeded,
+      "subscribes faster than it takes retained messages",
+    );
+  }
+  connection.retainedFeed.push({ subscription, walk: broker.retained.walk(subscription.plainFilter) });
   broker.feedSoon(connection);
 }
 

@@ -5,7 +5,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { listenFailure } from "./listen-failure.ts";
-import type { ExitCode, Terminal } from "./terminal.ts";
+import { type ExitCode, printable, type Terminal } from "./terminal.ts";
 
 export interface ReceiverOptions {
   host: string;
@@ -141,13 +141,6 @@ function stopServer(server: Server, timers: Set<NodeJS.Timeout>): Promise<void> 
   return new Promise((resolve) => {
     server.close(() => resolve());
     server.closeAllConnections();
-  });
-}
-
-/** Whatever a sender puts into its request, it does not move the operator's cursor. */
-function printable(text: string): string {
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (character) => {
-    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
   });
 }
 

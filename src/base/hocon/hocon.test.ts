@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are substitutions of HOCON
 /** The reader as a whole: what a text means, and what is said about a bad one. */
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
@@ -46,7 +47,7 @@ function mistakes(text: string, surroundings: Surroundings = {}): string[] {
 }
 
 describe("what a text means", () => {
-  for (const [text, expected] of [
+  const rows: [text: string, expected: unknown][] = [
     ["", {}],
     ["{}", {}],
     ["{ a = 1 }", { a: 1 }],
@@ -111,7 +112,8 @@ describe("what a text means", () => {
     ['a = "${clientid}"', { a: "${clientid}" }],
     // names that other parsers trip over
     ['a { constructor = 1, toString = 2, "__proto__x" = 3 }', { a: { constructor: 1, toString: 2, __proto__x: 3 } }],
-  ] as const) {
+  ];
+  for (const [text, expected] of rows) {
     test(JSON.stringify(text), () => assert.deepEqual(meaning(text), expected));
   }
 

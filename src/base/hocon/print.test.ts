@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are substitutions of HOCON
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { test } from "vitest";
