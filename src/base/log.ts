@@ -2,7 +2,7 @@
 import { pino } from "pino";
 import { RotatingFile } from "./rotating-file.ts";
 
-export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal";
+type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal";
 
 export interface LogOptions {
   /** The least important messages still written. */
@@ -13,7 +13,7 @@ export interface LogOptions {
   file: LogFileOptions | undefined;
 }
 
-export interface LogFileOptions {
+interface LogFileOptions {
   path: string;
   /** A file of this size is put aside. */
   rotateBytes: number;
@@ -78,7 +78,7 @@ const colours: Readonly<Record<string, number>> = { trace: 90, debug: 36, info: 
 function textLine({ time, level, msg, ...facts }: Record<string, unknown>, colour: boolean): string {
   const word = String(level).toUpperCase().padEnd(5);
   const shownLevel = colour ? `\u001b[${colours[String(level)] ?? 0}m${word}\u001b[0m` : word;
-  const shownFacts = Object.entries(facts).map(([name, value]) => ` ${name}=${factText(value)}`);
+  const shownFacts = Object.entries(facts).map(([name, value]) => ` ${oneLine(name)}=${factText(value)}`);
   return `${localTime(new Date(String(time)))} ${shownLevel} ${oneLine(String(msg))}${shownFacts.join("")}\n`;
 }
 

@@ -18,7 +18,7 @@ test("each mistake comes with its line and a caret under it, and the last line c
       '/c.conf:2:19: mqtt.max_mqueue_len has a wrong value; found "many"; expected a whole number from 1 to 1000000',
       "    \tmax_mqueue_len = many",
       "    \t                 ^",
-      '/c.conf:4:13: this string is not closed; found the end of the line; expected `"`',
+      '/c.conf:4:13: this string is not closed; found the end of the file; expected `"`',
       '    log.level = "x',
       "                ^",
       "2 mistakes in the configuration",
@@ -27,11 +27,8 @@ test("each mistake comes with its line and a caret under it, and the last line c
   assert.match(renderErrors(load("zzz = 1")), /\n1 mistake in the configuration$/);
 });
 
-test("a very long line is cut around its mistake", () => {
-  const report = renderErrors(load(`${"# ".padEnd(10)}\nmqtt { ${" ".repeat(5000)}zzz = 1 }`)).split("\n");
-  const caret = report[2]!.indexOf("^");
-  assert.ok(report.every((line) => line.length < 500));
-  assert.equal(report[1]!.slice(caret, caret + 3), "zzz");
+test("a very long line is not shown", () => {
+  assert.deepEqual(renderErrors(load(`mqtt { ${" ".repeat(5000)}zzz = 1 }`)).split("\n").length, 2);
 });
 
 test("lines that hold secrets are shown without them", () => {

@@ -37,18 +37,12 @@ export function problemText({ at, what, found, expected }: Problem): string {
 
 function renderProblem(problem: Problem, sources: ReadonlyMap<string, string>): string {
   const { at } = problem;
-  const line = sources.get(at.file)?.split("\n")[at.line - 1];
-  if (line === undefined) return problemText(problem);
-  const shown = shownPart(line.trimEnd(), at.column);
-  return [problemText(problem), `    ${shown.text}`, `    ${shown.caret}`].join("\n");
+  const line = sources.get(at.file)?.split("\n")[at.line - 1]?.trimEnd();
+  if (line === undefined || line.length > shownLengthMax) return problemText(problem);
+  // Tabs stay tabs, so that the caret stands under the mistake.
+  const before = line.slice(0, at.column - 1).replace(/[^\t]/g, " ");
+  return [problemText(problem), `    ${maskedLine(line)}`, `    ${before}^`].join("\n");
 }
 
-/** A long line is cut around the mistake; tabs before it stay tabs, so that the caret stands under it. */
-function shownPart(line: string, column: number): { text: string; caret: string } {
-  const start = column > shownWidth ? column - shownWidth / 2 : 0;
-  const text = maskedLine(line).slice(start, start + shownWidth);
-  const before = line.slice(start, column - 1).replace(/[^\t]/g, " ");
-  return { text, caret: `${before}^` };
-}
-
-const shownWidth = 120;
+/** Nobody finds a mistake in a longer line by looking at it. */
+const shownLengthMax = 300;

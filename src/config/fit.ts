@@ -5,10 +5,11 @@
  */
 import type { z } from "zod";
 import { print, printKey } from "../base/hocon/print.ts";
-import type { HoconObject, HoconValue, Problem } from "../base/hocon/value.ts";
+import { Problems } from "../base/hocon/problems.ts";
+import type { HoconObject, HoconValue, Position, Problem } from "../base/hocon/value.ts";
 import { fold, positionText } from "../base/hocon/value.ts";
 import { nearest } from "./nearest.ts";
-import type { Facts, KeyFacts, SectionFacts } from "./schema.ts";
+import type { Facts, KeyFacts, NamedEntries, SectionFacts } from "./schema.ts";
 import { broken, factsOf, namedEntries } from "./schema.ts";
 import { masked, maskedText } from "./secrets.ts";
 
@@ -45,8 +46,11 @@ export function fitSchema<Output>(
   const walk = new Walk(allPaths);
   const input = walk.plain(tree, schema, path, "everything");
   const parsed = schema.safeParse(input);
-  for (const issue of parsed.error?.issues ?? []) walk.issue(issue, tree, schema, path);
-  const { errors, warnings, effective } = walk;
+  for (const issue of parsed.error?.issues ?? []) {
+    if (!walk.problems.full) walk.issue(issue, tree, schema, path);
+  }
+  const { errors, warnings } = walk.problems;
+  const { effective } = walk;
   return { value: errors.length === 0 ? parsed.data : undefined, errors, warnings, effective };
 }
 
@@ -71,8 +75,7 @@ export function keyPaths(schema: z.ZodType, path = ""): string[] {
 type Hearing = "everything" | "warnings" | "mistakes";
 
 class Walk {
-  readonly errors: Problem[] = [];
-  readonly warnings: Problem[] = [];
+  readonly problems = new Problems();
   readonly effective: Effective[] = [];
   private readonly allPaths: readonly string[];
 
@@ -97,11 +100,11 @@ class Walk {
         return bare(value);
       case "section":
         if (value.kind === "object") return this.section(value, facts, path, inside);
-        this.errors.push(misplaced(value, path, "an object: `{ … }`"));
+        this.misplaced(value, path, "an object: `{ … }`");
         return undefined;
       case "list": {
         if (value.kind !== "list") {
-          this.errors.push(misplaced(value, path, "a list: `[ … ]`"));
+          this.misplaced(value, path, "a list: `[ … ]`");
           return undefined;
         }
         return value.items.map((item) => {
@@ -120,29 +123,30 @@ class Walk {
     const named: [string, unknown][] = [];
     for (const [folded, { name, nameAt, value }] of object.fields) {
       const known = names.get(folded);
-      const isObject = value.kind === "object" || value.kind === "broken" || value.kind === "null";
       if (known !== undefined) {
         const inner = this.plain(value, facts.keys[known]!, below(path, known), inside);
         if (inner !== undefined) input[known] = inner;
-      } else if (facts.named !== undefined && (isObject || factsOf(facts.named.schema).kind === "key")) {
+      } else if (facts.named !== undefined && isEntry(value, facts.named)) {
         const expected = facts.named.checkName(name);
         if (expected !== undefined) {
           const found = `\`${name.slice(0, 80)}\``;
-          this.errors.push({ at: nameAt, what: `${path} has an entry with a wrong name`, found, expected });
+          this.problems.error(nameAt, `${path} has an entry with a wrong name`, { found, expected });
         }
         named.push([name, this.plain(value, facts.named.schema, below(path, printKey(name)), inside) ?? {}]);
-      } else {
-        this.errors.push({
-          at: nameAt,
-          what: `unknown key ${below(path, printKey(name.slice(0, 80)))}`,
-          found: `\`${name.slice(0, 80)}\``,
-          expected: this.suggestion(name, facts, path),
-        });
+      } else if (facts.named === undefined || (value.kind !== "null" && value.kind !== "broken")) {
+        this.unknownKey(name, nameAt, facts, path);
       }
     }
     if (inside === "everything") this.showDefaults(object, facts, path);
     if (named.length > 0) input[namedEntries] = named;
     return input;
+  }
+
+  private unknownKey(name: string, at: Position, facts: SectionFacts, path: string): void {
+    if (this.problems.full) return;
+    const shown = name.slice(0, 80);
+    const expected = this.suggestion(name, facts, path);
+    this.problems.error(at, `unknown key ${below(path, printKey(shown))}`, { found: `\`${shown}\``, expected });
   }
 
   /** What an unknown key was meant to be: a neighbour with a similar name, or a key of that name elsewhere. */
@@ -155,11 +159,15 @@ class Walk {
     return `one of ${keys.join(", ")}`;
   }
 
+  private misplaced(value: HoconValue, path: string, expected: string): void {
+    this.problems.error(value.at, `${path} has a wrong value`, { found: foundText(masked(value, path)), expected });
+  }
+
   private noteUnused(value: HoconValue, { status, note }: Facts, path: string): void {
-    if (status === "gone") this.errors.push({ at: value.at, what: `${path} is of an older form`, expected: note });
+    if (status === "gone") this.problems.error(value.at, `${path} is of an older form`, { expected: note });
     else {
       const what = status === "later" ? "read, not yet supported" : "read, has no effect here";
-      this.warnings.push({ at: value.at, what: `${path}: ${what}${note ? `: ${note}` : ""}` });
+      this.problems.warn(value.at, `${path}: ${what}${note ? `: ${note}` : ""}`);
     }
   }
 
@@ -168,7 +176,7 @@ class Walk {
       const word = wordOf(item);
       if (word === undefined || !laterValues.includes(word.toLowerCase())) continue;
       const what = `${path} = ${word}: read, not yet supported${note ? `: ${note}` : ""}`;
-      this.warnings.push({ at: item.at, what });
+      this.problems.warn(item.at, what);
     }
   }
 
@@ -199,17 +207,20 @@ class Walk {
   issue(issue: z.core.$ZodIssue, tree: HoconObject, schema: z.ZodType, path: string): void {
     const place = locate(tree, schema, issue.path, path);
     if (place.value === undefined || place.value.kind === "null") {
-      this.errors.push({ at: place.near.at, what: `${place.path} is missing`, expected: expectedOf(place.facts) });
+      this.problems.error(place.near.at, `${place.path} is missing`, { expected: expectedOf(place.facts) });
     } else {
       const hidden = place.facts?.kind === "key" && place.facts.secret;
-      this.errors.push({
-        at: place.value.at,
-        what: `${place.path} has a wrong value`,
+      this.problems.error(place.value.at, `${place.path} has a wrong value`, {
         found: hidden ? "a value that is not shown" : foundText(masked(place.value, place.path)),
         expected: issue.message,
       });
     }
   }
+}
+
+/** Beside the keys of a section only objects are entries with a name; where entries are plain values, all are. */
+function isEntry({ kind }: HoconValue, { schema }: NamedEntries): boolean {
+  return kind === "object" || (kind !== "null" && factsOf(schema).kind === "key");
 }
 
 interface Place {
@@ -229,7 +240,9 @@ function locate(tree: HoconObject, schema: z.ZodType, zodPath: readonly Property
     const { facts } = place;
     if (facts.kind === "section" && step === namedEntries && place.value.kind === "object") {
       const known = new Set(Object.keys(facts.keys).map(fold));
-      const entries = [...place.value.fields].filter(([folded]) => !known.has(folded));
+      const entries = [...place.value.fields].filter(
+        ([folded, { value }]) => !known.has(folded) && facts.named !== undefined && isEntry(value, facts.named),
+      );
       const entry = entries[Number(steps.shift())]?.[1];
       steps.shift();
       place.path = below(place.path, printKey(entry?.name ?? ""));
@@ -252,12 +265,8 @@ function expectedOf(facts: Facts | undefined): string | undefined {
   return facts?.kind === "key" ? facts.type : undefined;
 }
 
-function misplaced(value: HoconValue, path: string, expected: string): Problem {
-  return { at: value.at, what: `${path} has a wrong value`, found: foundText(masked(value, path)), expected };
-}
-
 /** A value as an error message quotes it. */
-export function foundText(value: HoconValue): string {
+function foundText(value: HoconValue): string {
   switch (value.kind) {
     case "object":
       return "an object";

@@ -67,7 +67,7 @@ test("an event that is not built yet is told where it stands", () => {
   const { warnings, errors } = load(`${hooks}web.hook.rule.session.subscribed.1={}\n`, true);
   assert.deepEqual(errors, []);
   assert.deepEqual(warnings.map(problemText), [
-    "/old.conf:18:39: webhook.events.event = on_session_subscribed: read, not yet supported: this event never fires",
+    "/old.conf:18:36: webhook.events.event = on_session_subscribed: read, not yet supported: this event never fires",
   ]);
 });
 
@@ -88,15 +88,21 @@ describe("what is not read is refused with what to write instead", () => {
     ["log.levle=info", "1:1: unknown key; found `log.levle`; expected `log.level`"],
     ["no setting", "1:1: this is no setting; found `no setting`; expected key=value"],
     [
-      "web.hook.rule.client.connack.1={",
-      '1:32: a webhook rule cannot be read; found `{`; expected JSON like {"action": "on_message_publish", "topic": "a/#"}',
-    ],
-    [
       "log.level=loud",
       '1:11: log.level has a wrong value; found "loud"; expected trace, debug, info, warn, error or fatal',
     ],
   ] as const) {
     test(line, () => assert.deepEqual(load(line, true).errors.map(problemText), [`/old.conf:${expected}`]));
+  }
+});
+
+test("a rule that is no JSON is an error in its place", () => {
+  for (const rule of ["{", "[]", "5", '{"topic": 5}']) {
+    const { errors } = load(`web.hook.url=http://h\nweb.hook.rule.client.connack.1=${rule}\n`, true);
+    assert.deepEqual(
+      errors.map(({ at }) => [at.line, at.column]),
+      [[2, 32]],
+    );
   }
 });
 

@@ -100,7 +100,7 @@ export function readKeyValue(text: string, file: string): KeyValueResult {
     .split("\n")
     .entries()) {
     if (/^\s*(?:#|$)/.test(line)) continue;
-    const [, indent, key, separator, written] = /^(\s*)([^\s=]+)(\s*=\s*)(.*?)\s*$/.exec(line) ?? [];
+    const [, indent, key, separator, written] = /^(\s*)([^\s=]+)(\s*=\s*)(.*)$/.exec(line.trimEnd()) ?? [];
     const at = { file, line: index + 1, column: (indent?.length ?? line.length - line.trimStart().length) + 1 };
     if (indent === undefined || key === undefined || separator === undefined || written === undefined) {
       problems.error(at, "this is no setting", { found: `\`${line.trim().slice(0, 60)}\``, expected: "key=value" });

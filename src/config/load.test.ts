@@ -5,7 +5,7 @@ import path from "node:path";
 import { describe, test } from "vitest";
 import { memoryFiles } from "../base/hocon/memory-files.ts";
 import type { EndpointOptions } from "../webhook/options.ts";
-import { problemText, renderEffective } from "./check.ts";
+import { problemText, renderEffective, renderErrors } from "./check.ts";
 import type { Overrides } from "./command-line.ts";
 import { overridesOfUrls } from "./command-line.ts";
 import { loadSettings } from "./load.ts";
@@ -279,7 +279,9 @@ webhook {
     ["mqtt.bind = 1883", "1:6", /expected `listeners\.tcp\.bind`/],
     ["zzz = 1", "1:1", /expected one of system, mqtt/],
     ["listeners.tcp.bnd = 1883", "1:15", /expected `listeners\.tcp\.bind`/],
-    ["listeners.tcp.a.enable = true", "1:15", /listeners\.tcp\.a\.bind is missing/],
+    ["listeners.tcp { x = null, a { bind = 70000 } }", "1:38", /listeners\.tcp\.a\.bind has a wrong value/],
+    ['listeners.tcp { x = "a\n}', "1:21", /not closed/],
+    ["listeners.tcp.a.enable = true", "1:17", /listeners\.tcp\.a\.bind is missing/],
     ['listeners.tcp."a b".bind = 1884', "1:15", /expected a name of 1 to 64 letters/],
     ["mqtt = 5", "1:8", /found 5; expected an object/],
     ["mqtt { max_mqueue_len = 0 }", "1:25", /found 0; expected a whole number from 1/],
@@ -437,7 +439,7 @@ describe("listeners", () => {
 
   test("a file after which nobody can connect says so", () => {
     assert.deepEqual(warningsOf("listeners.tcp.enable = false"), [
-      "nanomq.conf:1:1: no listener is on: nobody can connect",
+      "nanomq.conf:1:11: no listener is on: nobody can connect",
     ]);
   });
 });
@@ -475,6 +477,16 @@ describe("webhook", () => {
         { event: "on_message_publish", topicFilters: [] },
       ],
     } satisfies EndpointOptions);
+  });
+
+  test("a header that is null is not sent", () => {
+    const { headers } = endpointOf(
+      'webhook { url = "http://h", headers { a = 1, b = 2 }, headers.a = null, events = [{event = on_client_connack}] }',
+    );
+    assert.deepEqual(headers, [
+      ["b", "2"],
+      ["content-type", "application/json"],
+    ]);
   });
 
   test("request_timeout wins over cancel_timeout, and no retry is an empty schedule", () => {
@@ -578,6 +590,31 @@ describe("webhook", () => {
     assert.equal(endpoint.url, "http://hooks.example:8888/x");
     assert.equal(endpoint.poolSize, 32);
   });
+});
+
+test("a webhook that is switched off needs no address", () => {
+  assert.deepEqual(settingsOf("webhook.enable = false").webhook.endpoints, []);
+});
+
+describe("hostile files end in a bounded report", () => {
+  for (const [name, text] of [
+    ["unknown keys", Array.from({ length: 100_000 }, (_, index) => `k${index}=1`).join("\n")],
+    ["wrong items", `webhook { url = "http://h", events = [${"{event = x}".repeat(50_000)}] }`],
+    [
+      "wrong names",
+      `webhook { url = "http://h", headers {${Array.from({ length: 50_000 }, (_, index) => `"a ${index}"=[1]`).join()}} }`,
+    ],
+    ["doubts", `webhook { url = "http://h", events = [${"{event = on_message_acked}".repeat(30_000)}] }`],
+    ["one long line", "a".repeat(1_000_000)],
+    ["one long old line", `url=a${" ".repeat(1_000_000)}b`],
+  ] as const) {
+    test(name, { timeout: 60_000 }, () => {
+      const result = load(text);
+      assert.ok(result.errors.length <= 500 && result.warnings.length <= 200);
+      assert.ok(result.errors.length + result.warnings.length > 0);
+      assert.ok(renderErrors(result).length < 200_000);
+    });
+  }
 });
 
 describe("precedence and origin", () => {

@@ -6,7 +6,7 @@ import path from "node:path";
 import type { Files } from "../base/hocon/files.ts";
 import { readHocon } from "../base/hocon/read.ts";
 import type { Environment } from "../base/hocon/resolve.ts";
-import type { HoconObject, Problem } from "../base/hocon/value.ts";
+import type { HoconObject, HoconValue, Problem } from "../base/hocon/value.ts";
 import { overlay, valueAt } from "../base/hocon/value.ts";
 import type { Assignment } from "./assignments.ts";
 import { assemble, placeOf } from "./assignments.ts";
@@ -128,10 +128,11 @@ function fitEndpoints(root: HoconObject): Endpoints {
   const named = webhook.fields.get("endpoints")?.value;
   const others = named?.kind === "object" ? named.fields : new Map<never, never>();
 
-  // The short form is an endpoint too, unless it only holds what the others share.
+  // The short form is an endpoint too, unless it only holds what the others share. Switched off, it needs no address.
+  const hasUrl = shared.fields.has("url");
   const isShort =
-    others.size === 0 || (shared.fields.has("url") && shared.fields.has("events") && !others.has("default"));
-  const trees = isShort ? [{ name: "default", path: "webhook", tree: shared }] : [];
+    others.size === 0 ? hasUrl || !isFalse(shared.fields.get("enable")?.value) : hasUrl && shared.fields.has("events");
+  const trees = isShort && !others.has("default") ? [{ name: "default", path: "webhook", tree: shared }] : [];
   for (const { name, value } of others.values()) {
     if (value.kind !== "object") continue;
     trees.push({ name, path: below("webhook.endpoints", name), tree: overlay(shared, value) });
@@ -146,6 +147,10 @@ function fitEndpoints(root: HoconObject): Endpoints {
     }
   }
   return endpoints;
+}
+
+function isFalse(value: HoconValue | undefined): boolean {
+  return value?.kind === "boolean" && !value.value;
 }
 
 /** In the order of the file, what endpoints inherit only once. */

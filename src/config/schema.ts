@@ -48,7 +48,7 @@ export interface NamedEntries<Schema extends z.ZodType = z.ZodType> {
   schema: Schema;
 }
 
-export interface ListFacts {
+interface ListFacts {
   kind: "list";
   meaning: string;
   status: Status;

@@ -18,7 +18,7 @@ export interface Settings {
   webhook: WebhookOptions;
 }
 
-export interface SystemOptions {
+interface SystemOptions {
   daemon: boolean;
   pidFile: string;
 }

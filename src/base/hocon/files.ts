@@ -2,7 +2,7 @@ import { readFileSync, statSync } from "node:fs";
 import { fileBytesMax } from "./limits.ts";
 
 /** A file's text, or why there is none. */
-export type FileReading =
+type FileReading =
   | { outcome: "text"; text: string }
   | { outcome: "missing" }
   | { outcome: "unreadable"; because: string };

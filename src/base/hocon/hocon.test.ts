@@ -316,7 +316,7 @@ describe("hostile files", () => {
     ["keys", "a=b,"],
     ["NULs", "\0"],
   ] as const) {
-    test(`a megabyte of ${name} is read in time linear to it`, { timeout: 10_000 }, () => {
+    test(`a megabyte of ${name} is read in time linear to it`, { timeout: 60_000 }, () => {
       const text = unit.repeat(Math.floor(fileBytesMax / unit.length));
       const { errors } = read(text);
       assert.ok(errors.length <= 101);

@@ -18,5 +18,5 @@ export const pastedMax = 1_000_000;
 /** Values being worked out inside each other: a chain of substitutions is followed this far. */
 export const resolvingMax = 256;
 
-/** Mistakes listed for one file and what it includes; a file that is no HOCON at all makes thousands. */
-export const errorsMax = 100;
+/** Errors, and warnings, listed of one kind; a file that is no HOCON at all would make thousands. */
+export const problemsMax = 100;

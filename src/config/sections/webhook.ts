@@ -7,7 +7,7 @@ import { anything, choice, count, decimal, duration, flag, listOf, size, text } 
 const dayMs = 86_400_000;
 
 /** Every event of the family; `webhook/options.ts` lists those that fire. */
-export const knownEvents = [
+const knownEvents = [
   "on_client_connack",
   "on_client_disconnected",
   "on_message_publish",
