@@ -68,7 +68,11 @@ function usualAnswer(packet: Packet): Packet | "silence" {
       return { type: "connack", sessionPresent: false, reasonCode: success };
     case "publish":
       if (packet.qos === 0) return "silence";
-      return { type: packet.qos === 1 ? "puback" : "pubrec", packetIdentifier: packet.packetIdentifier, reasonCode: success };
+      return {
+        type: packet.qos === 1 ? "puback" : "pubrec",
+        packetIdentifier: packet.packetIdentifier,
+        reasonCode: success,
+      };
     case "pubrel":
       return { ...packet, type: "pubcomp" };
     case "subscribe":
@@ -236,8 +240,10 @@ describe("sub", () => {
 
   test("prints each message, acknowledges it by its QoS, and ends after as many as asked", async () => {
     messages(message(0, 0, "null"), message(1, 7, "one"), message(2, 8, "two"), message(0, 0, "more"));
-    broker.answer = ((subscribed) => (packet) =>
-      packet.type === "pubrec" ? { ...packet, type: "pubrel" } : subscribed(packet))(broker.answer);
+    broker.answer = (
+      (subscribed) => (packet) =>
+        packet.type === "pubrec" ? { ...packet, type: "pubrel" } : subscribed(packet)
+    )(broker.answer);
     expect(await subscribe({ count: 3, verbose: true, topicFilters: ["nmq/#", "a"] })).toBe(0);
     expect(terminal.lines).toEqual(["nmq/pub null", "nmq/pub one", "nmq/pub two"]);
     await expect.poll(() => broker.types).toEqual(["connect", "subscribe", "puback", "pubrec", "disconnect"]);

@@ -151,9 +151,7 @@ export class Client {
     this.state = "ended";
     clearInterval(this.pings);
     const closed = new Promise<void>((resolve) => this.socket.once("close", () => resolve()));
-    this.socket.end(
-      encodePacket(this.options.protocolVersion, { type: "disconnect", reasonCode: ReasonCode.success }),
-    );
+    this.socket.end(encodePacket(this.options.protocolVersion, { type: "disconnect", reasonCode: ReasonCode.success }));
     const overdue = setTimeout(() => this.socket.destroy(), endWaitMs);
     await closed;
     clearTimeout(overdue);

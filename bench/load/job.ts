@@ -1,0 +1,81 @@
+/** What the generator is told, and what it answers: one JSON document each way. */
+import type { Qos } from "./packets.ts";
+
+export type Job = FlowJob | ConnectJob;
+
+interface Target {
+  port: number;
+  /** Its CPU time and memory are read from /proc, where there is one. */
+  brokerPid: number;
+}
+
+export type Shape = "fan-in" | "fan-out" | "pairs" | "to-webhook";
+
+export interface FlowJob extends Target {
+  kind: "flow";
+  shape: Shape;
+  publishers: number;
+  subscribers: number;
+  qos: Qos;
+  payloadBytes: number;
+  /** Messages per second over all publishers, sent when they are due; `undefined`: as fast as nothing is lost. */
+  rate?: number;
+  /** Messages in one write. */
+  batch: number;
+  /** QoS 1 and 2: messages one publisher may have unacknowledged. */
+  window: number;
+  /** Deliveries owed by the broker at one time, over all subscribers. */
+  outstandingMax: number;
+  warmupSeconds: number;
+  seconds: number;
+  /** The webhook receiver to run beside the load. */
+  sink?: SinkJob;
+}
+
+export interface SinkJob {
+  port: number;
+  /** `ok`: 200 at once. `never`: the request is read, and that is all. */
+  answers: "ok" | "never";
+  /** Whether every message is an event, so that one missing at the end is a loss. */
+  expectsAll: boolean;
+}
+
+export interface ConnectJob extends Target {
+  kind: "connect";
+  connections: number;
+  /** Handshakes at the same time. */
+  concurrency: number;
+  /** `undefined`: each connection is closed at its CONNACK; else all stay open, and idle for this long at the end. */
+  holdSeconds?: number;
+}
+
+/** Every figure that some scenario reports; the unit is part of the name. */
+export type FigureName =
+  | "messagesPerSecond"
+  /** What the generator would carry with no waiting at all: messages per second of its own CPU time. */
+  | "messagesPerGeneratorSecond"
+  | "brokerMicrosPerMessage"
+  | "latencyMicrosP50"
+  | "latencyMicrosP99"
+  | "latencyMicrosP999"
+  | "ackMicrosP50"
+  | "ackMicrosP99"
+  | "connectionsPerSecond"
+  | "connackMicrosP50"
+  | "connackMicrosP99"
+  | "bytesPerConnection"
+  | "eventsPerSecond"
+  | "eventMicrosP50"
+  | "eventMicrosP99";
+
+export interface LoadResult {
+  figures: Partial<Record<FigureName, number>>;
+  counts: Record<string, number>;
+  /** Why this run does not count. */
+  failure?: string;
+  /** 100: busy all the time. The generator's is not told at a fixed rate, where it spins. */
+  generatorCpuPercent?: number;
+  brokerCpuPercent?: number;
+  /** At a fixed rate: how late the latest one in a thousand messages was handed to its socket. */
+  sendLagMicrosP999?: number;
+}

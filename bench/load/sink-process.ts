@@ -1,0 +1,93 @@
+/**
+ * The webhook receiver, a process of its own: answers every POST at once (or never), finds the stamp in the event's
+ * payload, and tells the generator how many distinct messages it has seen. Started by `webhook-sink.ts`.
+ */
+import { createServer } from "node:net";
+import { microsNow, microsSince } from "./clock.ts";
+import { Histogram } from "./histogram.ts";
+import { HttpRequests } from "./http-requests.ts";
+import { SequenceCheck } from "./sequence.ts";
+import { textStamp } from "./stamp.ts";
+import type { SinkSettings, ToGenerator, ToSink } from "./webhook-sink.ts";
+
+const { port, answers, senders } = JSON.parse(process.argv[2]) as SinkSettings;
+
+const answer = Buffer.from("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\r\nok");
+const payloadMark = Buffer.from('"payload":"');
+const progressMs = 2;
+
+const sequence = new SequenceCheck({ senders, receivers: 1 });
+const latency = new Histogram();
+let received = 0;
+let malformed = 0;
+let measuring = false;
+let finishAt: number | undefined;
+
+const server = createServer({ noDelay: true }, (socket) => {
+  let answersDue = 0;
+  const requests = new HttpRequests((body) => {
+    answersDue++;
+    take(body);
+  });
+  socket.on("data", (chunk) => {
+    try {
+      requests.receive(chunk);
+    } catch {
+      malformed++;
+      socket.destroy();
+      return;
+    }
+    if (answers === "ok" && answersDue > 0)
+      socket.write(answersDue === 1 ? answer : Buffer.alloc(answer.length * answersDue, answer));
+    answersDue = 0;
+  });
+  socket.on("error", () => socket.destroy());
+});
+
+server.listen(port, "127.0.0.1", () => tell({ kind: "listening" }));
+
+process.on("message", (message: ToSink) => {
+  if (message.kind === "measure") measuring = message.on;
+  else finishAt = message.events;
+});
+process.on("disconnect", () => process.exit());
+
+let told = 0;
+setInterval(() => {
+  if (received !== told) tell({ kind: "progress", received });
+  told = received;
+  if (finishAt === undefined || received < finishAt) return;
+  finishAt = undefined;
+  tell({
+    kind: "figures",
+    figures: {
+      received,
+      malformed,
+      duplicates: sequence.duplicates,
+      outOfOrder: sequence.outOfOrder,
+      latencyMicrosP50: latency.percentile(50),
+      latencyMicrosP99: latency.percentile(99),
+    },
+  });
+}, progressMs);
+
+function take(body: Buffer): void {
+  const at = body.indexOf(payloadMark) + payloadMark.length;
+  if (at < payloadMark.length || body.length < at + textStamp.bytes) {
+    malformed++;
+    return;
+  }
+  const view = new DataView(body.buffer, body.byteOffset, body.length);
+  const sender = textStamp.sender(view, at);
+  if (sender >= senders) {
+    malformed++;
+    return;
+  }
+  if (!sequence.arrived(0, sender, textStamp.sequence(view, at))) return;
+  received++;
+  if (measuring) latency.add(microsSince(textStamp.micros(view, at), microsNow()));
+}
+
+function tell(message: ToGenerator): void {
+  process.send?.(message);
+}

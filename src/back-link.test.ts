@@ -1,0 +1,187 @@
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { BackLink } from "./back-link.ts";
+import type { Facts, Logger } from "./base/log.ts";
+import type { Change } from "./store/change.ts";
+import { StoreUnavailable } from "./store/store.ts";
+import type { EndpointOptions } from "./webhook/options.ts";
+
+/** Remembers every line. */
+class RememberedLog implements Logger {
+  readonly lines: { level: string; message: string; facts: Facts | undefined }[] = [];
+  debug = this.at("debug");
+  info = this.at("info");
+  warn = this.at("warn");
+  error = this.at("error");
+
+  private at(level: string) {
+    return (message: string, facts?: Facts) => void this.lines.push({ level, message, facts });
+  }
+}
+
+let log: RememberedLog;
+let link: BackLink;
+let failures: number;
+let server: Server;
+let bodies: string[];
+let status: number;
+
+beforeEach(async () => {
+  bodies = [];
+  status = 200;
+  server = createServer(async (request, response) => {
+    let body = "";
+    for await (const chunk of request) body += chunk;
+    bodies.push(body);
+    response.writeHead(status).end();
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  log = new RememberedLog();
+  failures = 0;
+  link = new BackLink({
+    webhook: { endpoints: [endpointAt((server.address() as AddressInfo).port)] },
+    version: "1.2.3",
+    log,
+    failed: () => failures++,
+  });
+});
+
+afterEach(async () => {
+  await link.close();
+  server.closeAllConnections();
+  server.close();
+});
+
+function endpointAt(port: number): EndpointOptions {
+  return {
+    name: "default",
+    enable: true,
+    url: `http://127.0.0.1:${port}`,
+    headers: [["content-type", "application/json"]],
+    bodyEncoding: "plain",
+    poolSize: 4,
+    attemptTimeoutMs: 5000,
+    connectTimeoutMs: 5000,
+    retry: { scheduleMs: [10], jitter: 0 },
+    maxAgeMs: 60_000,
+    queueBytesMax: 1_000_000,
+    overflow: "drop_oldest",
+    timestampUnit: "ms",
+    rules: [{ event: "on_message_publish", topicFilters: [] }],
+  };
+}
+
+function owed(number: number): Change {
+  return {
+    type: "delivery-owed",
+    delivery: {
+      deliveryId: `evt_${number}`,
+      endpoint: "default",
+      event: "on_message_publish",
+      orderKey: "pump",
+      body: Buffer.from(`{"n":${number}}`),
+      acceptedAt: Date.now(),
+      expiresAt: undefined,
+    },
+  };
+}
+
+const opened = (clientId: string): Change => ({
+  type: "session-opened",
+  clientId,
+  userName: undefined,
+  expirySeconds: 60,
+});
+
+function commit(changes: readonly Change[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    link.commit(changes, (error) => (error === undefined ? resolve() : reject(error)));
+  });
+}
+
+test("batches are committed over there and answered in order, each once", async () => {
+  const done: number[] = [];
+  const all = Array.from({ length: 500 }, (_, i) => i);
+  await Promise.all(all.map((i) => commit([opened(`client-${i}`)]).then(() => done.push(i))));
+  expect(done).toEqual(all);
+  const state = await link.load();
+  expect(state.sessions.map(({ clientId }) => clientId)).toEqual(all.map((i) => `client-${i}`));
+});
+
+test("messages come back with their bytes", async () => {
+  const payload = Buffer.from([0, 1, 255]);
+  await commit([
+    {
+      type: "message-kept",
+      messageId: 7,
+      message: {
+        topicName: "t",
+        payload,
+        qos: 1,
+        retain: true,
+        properties: Buffer.alloc(0),
+        acceptedAt: 5,
+        expiresAt: undefined,
+        publisherClientId: "pump",
+        publisherUserName: undefined,
+      },
+    },
+    { type: "retained", topicName: "t", messageId: 7 },
+  ]);
+  const { messages, retained } = await link.load();
+  expect(retained).toEqual(new Map([["t", 7]]));
+  expect([...messages.get(7)!.payload]).toEqual([0, 1, 255]);
+});
+
+test("deliveries are sent in order from over there, and counted", async () => {
+  await commit([owed(1), owed(2)]);
+  await commit([owed(3)]);
+  await expect.poll(() => bodies).toEqual(['{"n":1}', '{"n":2}', '{"n":3}']);
+  await expect.poll(async () => (await link.figures())[0]).toMatchObject({ accepted: 3, delivered: 3, queued: 0 });
+});
+
+test("a receiver that fails everything leaves the store at work; what is said of it reaches the log here", async () => {
+  status = 400;
+  await commit([owed(1)]);
+  await expect.poll(() => log.lines.length).toBeGreaterThan(0);
+  expect(log.lines[0]).toMatchObject({ level: "warn", facts: { endpoint: "default" } });
+  await commit([opened("a")]);
+  expect((await link.load()).sessions).toHaveLength(1);
+  expect(failures).toBe(0);
+});
+
+test("stopping the deliveries sends what can be sent first", async () => {
+  const committed = commit([owed(1), owed(2)]);
+  await link.stopDeliveries(5000);
+  await committed;
+  expect(bodies).toEqual(['{"n":1}', '{"n":2}']);
+});
+
+test("what was handed in before close is done at its end; afterwards everything is refused", async () => {
+  let done = false;
+  link.commit([opened("a")], () => {
+    done = true;
+  });
+  await link.close();
+  expect(done).toBe(true);
+  await expect(commit([opened("b")])).rejects.toThrow(StoreUnavailable);
+  await expect(link.load()).rejects.toThrow(StoreUnavailable);
+  await link.close();
+  expect(failures).toBe(0);
+});
+
+test("a bug over there fails everything that waits, is logged in one line, and is reported once", async () => {
+  // No message 1 was kept: the engine's assertion does not hold.
+  const broken = commit([opened("a"), { type: "retained", topicName: "t", messageId: 1 }]);
+  const behind = commit([opened("b")]);
+  await expect(broken).rejects.toThrow(StoreUnavailable);
+  await expect(behind).rejects.toThrow(StoreUnavailable);
+  await expect(link.figures()).rejects.toThrow(StoreUnavailable);
+  expect(failures).toBe(1);
+  expect(log.lines).toHaveLength(1);
+  const [{ level, message, facts }] = log.lines;
+  expect([level, message]).toEqual(["error", "the thread of the store and the webhooks has failed: HookMQ ends"]);
+  expect(String(facts?.error)).toContain("message 1 is kept before it is named");
+});

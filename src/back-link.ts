@@ -1,0 +1,140 @@
+/**
+ * The front's end of the back thread: a Store whose batches cross over as bytes, and whose deliveries are sent over there.
+ *
+ *   running ──close()──→ closed
+ *      └────the thread fails────→ failed: nothing can be promised any more, and the process ends
+ */
+import { Worker } from "node:worker_threads";
+import type { BackOptions, FromBack, Question, ToBack } from "./back.ts";
+import { Deque } from "./base/deque.ts";
+import type { Logger } from "./base/log.ts";
+import type { Change } from "./store/change.ts";
+import { ChangeEncoder } from "./store/change-codec.ts";
+import { type Store, type StoredState, StoreUnavailable } from "./store/store.ts";
+import type { EndpointFigures } from "./webhook/endpoint.ts";
+
+export interface BackLinkParts extends Omit<BackOptions, "engine"> {
+  engine?: BackOptions["engine"];
+  log: Logger;
+  /** Called once when the thread has failed, after it was logged. */
+  failed?: () => void;
+}
+
+interface Waiting {
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+// `src/back.ts` in a checkout, `dist/back.js` in the package.
+const backFile = new URL(import.meta.url.endsWith(".ts") ? "./back.ts" : "./back.js", import.meta.url);
+
+export class BackLink implements Store {
+  private readonly worker: Worker;
+  private readonly encoder = new ChangeEncoder();
+  private readonly log: Logger;
+  private readonly failed: () => void;
+  private state: "running" | "closed" | "failed" = "running";
+  /** Batches not yet answered, oldest first; the first is number `answered + 1`. */
+  private readonly unanswered = new Deque<(error?: StoreUnavailable) => void>();
+  private answered = 0;
+  private readonly questions = new Map<number, Waiting>();
+  private lastQuestion = 0;
+
+  constructor({ engine = "memory", webhook, version, log, failed = endProcess }: BackLinkParts) {
+    this.log = log;
+    this.failed = failed;
+    const workerData: BackOptions = { engine, webhook, version };
+    this.worker = new Worker(backFile, { workerData, name: "back" });
+    this.worker.on("message", (message: FromBack) => this.receive(message));
+    this.worker.on("error", (error) => this.fail(error instanceof Error ? error : new Error(String(error))));
+    this.worker.on("exit", (code) => this.fail(new Error(`the thread ended by itself with code ${code}`)));
+  }
+
+  commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void {
+    if (this.state !== "running") return done(new StoreUnavailable("closed"));
+    this.unanswered.push(done);
+    const batch = this.encoder.encode(changes);
+    this.worker.postMessage(batch satisfies ToBack, [batch]);
+  }
+
+  load(): Promise<StoredState> {
+    return this.ask({ what: "load" }) as Promise<StoredState>;
+  }
+
+  figures(): Promise<EndpointFigures[]> {
+    return this.ask({ what: "figures" }) as Promise<EndpointFigures[]>;
+  }
+
+  /** Sends for at most so long what can be sent at once; what is left stays in the store. */
+  async stopDeliveries(graceMs: number): Promise<void> {
+    await this.ask({ what: "stop-deliveries", graceMs });
+  }
+
+  async close(): Promise<void> {
+    if (this.state !== "running") return;
+    // Questions and batches travel in one line: what was handed in before is committed first.
+    const closed = this.ask({ what: "close" });
+    this.state = "closed";
+    await closed;
+    await this.worker.terminate();
+  }
+
+  private receive(message: FromBack): void {
+    if (typeof message === "number") return this.committed(message);
+    switch (message.type) {
+      case "refused":
+        this.answered = message.batch;
+        return this.unanswered.shift()?.(new StoreUnavailable(message.code, { cause: message.cause }));
+      case "answer":
+        return this.takeQuestion(message.id)?.resolve(message.value);
+      case "failure":
+        return this.takeQuestion(message.id)?.reject(message.error);
+      case "log":
+        return this.log[message.level](message.message, message.facts);
+      default:
+        message satisfies never;
+    }
+  }
+
+  private committed(batch: number): void {
+    while (this.answered < batch) {
+      this.answered++;
+      this.unanswered.shift()?.();
+    }
+  }
+
+  private ask(question: Question): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (this.state !== "running") return reject(new StoreUnavailable("closed"));
+      const id = ++this.lastQuestion;
+      this.questions.set(id, { resolve, reject });
+      this.worker.postMessage({ id, ask: question } satisfies ToBack);
+    });
+  }
+
+  private takeQuestion(id: number): Waiting | undefined {
+    const waiting = this.questions.get(id);
+    this.questions.delete(id);
+    return waiting;
+  }
+
+  /** Whoever waits is told, and nobody else is promised anything. */
+  private fail(error: Error): void {
+    if (this.state === "failed") return;
+    // After close() the thread ends because it was told to.
+    const expected = this.state === "closed" && this.questions.size === 0;
+    if (expected) return;
+    this.state = "failed";
+    this.log.error("the thread of the store and the webhooks has failed: HookMQ ends", { error });
+    const unavailable = new StoreUnavailable("closed", { cause: error });
+    for (const { reject } of this.questions.values()) reject(unavailable);
+    this.questions.clear();
+    for (let done = this.unanswered.shift(); done !== undefined; done = this.unanswered.shift()) done(unavailable);
+    this.failed();
+  }
+}
+
+/** Whoever watches over the process starts it again; it then goes on from the store. */
+function endProcess(): void {
+  process.exit(1);
+}

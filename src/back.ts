@@ -1,0 +1,227 @@
+/**
+ * The back: the store engine and the sending half of the webhooks, on a thread of its own so that neither disk nor network
+ * ever keeps a socket waiting. `back-link.ts` is its other end. A test may use a `Back` in its own thread.
+ *
+ * A batch is first committed, then its deliveries are taken over by the dispatcher, then it is answered.
+ */
+import { isMainThread, type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { type Clock, systemClock } from "./base/clock.ts";
+import type { Facts, Logger } from "./base/log.ts";
+import type { Change, OwedDelivery } from "./store/change.ts";
+import { decodeChanges } from "./store/change-codec.ts";
+import { MemoryStore } from "./store/memory.ts";
+import type { Store, StoredState, StoreUnavailable } from "./store/store.ts";
+import { createSender, type Sender } from "./webhook/attempt.ts";
+import { Dispatcher } from "./webhook/dispatcher.ts";
+import type { EndpointFigures } from "./webhook/endpoint.ts";
+import type { EndpointOptions, WebhookOptions } from "./webhook/options.ts";
+
+/** What a back is built from; goes to the worker as it is. */
+export interface BackOptions {
+  engine: "memory";
+  webhook: WebhookOptions;
+  /** Named in the `user-agent` of requests. */
+  version: string;
+}
+
+/** To the back. A bare ArrayBuffer is a batch of Changes; batches are numbered 1, 2, 3 … as they are sent. */
+export type ToBack = ArrayBuffer | { id: number; ask: Question };
+export type Question =
+  | { what: "load" }
+  | { what: "figures" }
+  | { what: "stop-deliveries"; graceMs: number }
+  | { what: "close" };
+
+/** From the back. A bare number is the highest batch that is committed, with all before it that were not refused. */
+export type FromBack =
+  | number
+  | { type: "refused"; batch: number; code: StoreUnavailable["code"]; cause: unknown }
+  | { type: "answer"; id: number; value: unknown }
+  | { type: "failure"; id: number; error: unknown }
+  | { type: "log"; level: LogMethod; message: string; facts: Facts | undefined };
+type LogMethod = keyof Logger;
+
+export interface BackParts {
+  engine: Store;
+  webhook: WebhookOptions;
+  clock: Clock;
+  random: () => number;
+  log: Logger;
+  /** Called once for each endpoint. */
+  createSender: (endpoint: EndpointOptions) => Sender;
+}
+
+export class Back implements Store {
+  private readonly engine: Store;
+  private readonly log: Logger;
+  private readonly dispatcher: Dispatcher;
+  private deliveriesStopped: Promise<void> | undefined;
+
+  constructor({ engine, webhook, clock, random, log, createSender }: BackParts) {
+    this.engine = engine;
+    this.log = log;
+    this.dispatcher = new Dispatcher({
+      options: webhook,
+      clock,
+      createSender,
+      random,
+      log,
+      settled: (change) => this.settle(change),
+    });
+  }
+
+  commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void {
+    this.engine.commit(changes, (error) => {
+      if (error !== undefined) return done(error);
+      const owed = owedIn(changes);
+      if (owed.length > 0) this.dispatcher.accept(owed);
+      done();
+    });
+  }
+
+  /** Called once, at the start. What is owed from before stays here and is sent; the rest is the broker's. */
+  async load(): Promise<StoredState> {
+    const state = await this.engine.load();
+    this.dispatcher.accept(state.deliveries);
+    return { ...state, deliveries: [] };
+  }
+
+  figures(): EndpointFigures[] {
+    return this.dispatcher.figures();
+  }
+
+  /** Sends for at most so long what can be sent at once; what is left stays in the store. */
+  stopDeliveries(graceMs: number): Promise<void> {
+    this.deliveriesStopped ??= this.dispatcher.stop(graceMs);
+    return this.deliveriesStopped;
+  }
+
+  async close(): Promise<void> {
+    await this.stopDeliveries(0);
+    await this.engine.close();
+  }
+
+  private settle(change: Extract<Change, { type: "delivery-settled" }>): void {
+    this.engine.commit([change], (error) => {
+      if (error === undefined) return;
+      const { deliveryId, outcome } = change;
+      this.log.error("the end of a delivery could not be stored: it may be sent again after a restart", {
+        deliveryId,
+        outcome,
+        error,
+      });
+    });
+  }
+}
+
+function owedIn(changes: readonly Change[]): OwedDelivery[] {
+  const owed: OwedDelivery[] = [];
+  for (const change of changes) if (change.type === "delivery-owed") owed.push(change.delivery);
+  return owed;
+}
+
+function openEngine(engine: BackOptions["engine"]): Store {
+  switch (engine) {
+    case "memory":
+      return new MemoryStore();
+    default:
+      return engine satisfies never;
+  }
+}
+
+/** Serves the front through `port`. */
+function serve(port: MessagePort, { engine, webhook, version }: BackOptions): void {
+  const send = (message: FromBack) => port.postMessage(message);
+  const back = new Back({
+    engine: openEngine(engine),
+    webhook,
+    clock: systemClock,
+    random: Math.random,
+    log: portLogger(send),
+    createSender: (endpoint) => createSender(endpoint, { clock: systemClock, version }),
+  });
+  const answers = new BatchAnswers(send);
+  port.on("message", (message: ToBack) => {
+    if (message instanceof ArrayBuffer) {
+      const batch = answers.next();
+      back.commit(decodeChanges(message), (error) => answers.give(batch, error));
+      return;
+    }
+    const { id, ask } = message;
+    answer(back, ask).then(
+      (value) => answers.sendAfter({ type: "answer", id, value }),
+      (error: unknown) => answers.sendAfter({ type: "failure", id, error }),
+    );
+  });
+}
+
+async function answer(back: Back, question: Question): Promise<unknown> {
+  switch (question.what) {
+    case "load":
+      return back.load();
+    case "figures":
+      return back.figures();
+    case "stop-deliveries":
+      return back.stopDeliveries(question.graceMs);
+    case "close":
+      return back.close();
+    default:
+      return question satisfies never;
+  }
+}
+
+/** Gathers the answers of one turn of the loop: one message says how far all is committed. */
+class BatchAnswers {
+  private readonly send: (message: FromBack) => void;
+  private received = 0;
+  private committed = 0;
+  private told = 0;
+  private waiting = false;
+
+  constructor(send: (message: FromBack) => void) {
+    this.send = send;
+  }
+
+  next(): number {
+    return ++this.received;
+  }
+
+  /** In the order of the batches. */
+  give(batch: number, error: StoreUnavailable | undefined): void {
+    if (error !== undefined) {
+      this.sendAfter({ type: "refused", batch, code: error.code, cause: error.cause });
+      this.committed = batch;
+      this.told = batch;
+      return;
+    }
+    this.committed = batch;
+    if (this.waiting) return;
+    this.waiting = true;
+    setImmediate(() => this.tell());
+  }
+
+  /** Sends something else, behind what is known by now. */
+  sendAfter(message: FromBack): void {
+    this.tell();
+    this.send(message);
+  }
+
+  private tell(): void {
+    this.waiting = false;
+    if (this.told === this.committed) return;
+    this.told = this.committed;
+    this.send(this.committed);
+  }
+}
+
+function portLogger(send: (message: FromBack) => void): Logger {
+  const at = (level: LogMethod) => (message: string, facts?: Facts) => send({ type: "log", level, message, facts });
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+}
+
+// Only where `back-link.ts` has started a worker from this file: a test that imports it may run in a worker as well.
+if (!isMainThread && parentPort !== null && isBackOptions(workerData)) serve(parentPort, workerData);
+
+function isBackOptions(data: unknown): data is BackOptions {
+  return typeof data === "object" && data !== null && "engine" in data && "webhook" in data;
+}

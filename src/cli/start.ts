@@ -1,0 +1,208 @@
+/**
+ * `hookmq start`: the broker in this process, until a signal ends it.
+ *
+ *   settings ──→ listening ──→ pid file and control socket ──→ running ──SIGTERM, SIGINT──→ stopped
+ *
+ * Nothing of a broker that runs already is touched: it is looked for first, and what is its stays.
+ */
+import { createLogger, type Logger } from "../base/log.ts";
+import { renderErrors, renderWarnings } from "../config/check.ts";
+import type { LoadResult } from "../config/load.ts";
+import type { Settings } from "../config/settings.ts";
+import type { RunningServer } from "../server.ts";
+import { ListenFailed } from "../transport/tcp.ts";
+import { type BrokerFlags, loadFor, type Place } from "./broker-flags.ts";
+import { controlPathOf, listenForControl, type ReloadAnswer, type ReloadRequest } from "./control.ts";
+import { isDaemon, startDaemon } from "./daemon.ts";
+import { listenFailure } from "./listen-failure.ts";
+import { claimPidFile, PidFileRefused, processTitle, refuseSecond } from "./pid-file.ts";
+import { startedReport } from "./started-report.ts";
+import { stopRequested, type Signals } from "./stop-signals.ts";
+import type { ExitCode, Terminal } from "./terminal.ts";
+
+export interface StartParts extends Place {
+  terminal: Terminal;
+  signals: Signals;
+  startServer: (parts: { settings: Settings; log: Logger }) => Promise<RunningServer>;
+  /** Told once that the broker is listening: whoever started a daemon waits for it. */
+  ready?: () => void;
+}
+
+/** What a stop may take; the server's own times are within it. */
+const stopMsMax = 5000;
+
+export async function start(flags: BrokerFlags, parts: StartParts): Promise<ExitCode> {
+  const { terminal, env } = parts;
+  const loaded = loadFor(flags, parts);
+  const { settings } = loaded;
+  if (settings === undefined) {
+    terminal.complain(renderErrors(loaded));
+    return 1;
+  }
+  try {
+    refuseSecond(settings.system.pidFile);
+    if (settings.system.daemon && !isDaemon(env)) return await startDaemon(settings, terminal);
+    for (const warning of renderWarnings(loaded)) terminal.complain(`warning: ${warning}`);
+    return await run(loaded, settings, flags, parts);
+  } catch (error) {
+    const refusal = refusalText(error);
+    if (refusal === undefined) throw error;
+    terminal.complain(refusal);
+    return 1;
+  }
+}
+
+async function run(loaded: LoadResult, settings: Settings, flags: BrokerFlags, parts: StartParts): Promise<ExitCode> {
+  const { terminal, signals } = parts;
+  const log = new ReplaceableLog(settings.log);
+  // Heard from the first moment on: a stop may be asked for while the start still goes on.
+  const stop = stopRequested(signals);
+  const server = await parts.startServer({ settings, log });
+  try {
+    process.title = processTitle;
+    const giveBackPidFile = claimPidFile(settings.system.pidFile);
+    process.once("exit", giveBackPidFile);
+    const reload = (request?: ReloadRequest) => reloadServer(server, log, flags, request, parts);
+    const control = await openControl(settings.system.pidFile, reload, log);
+    const onHangUp = async () => {
+      const { succeeded, lines } = await reload();
+      if (succeeded) log.info(lines.join("; "));
+      else log.error(lines.join("; "));
+    };
+    signals.on("SIGHUP", onHangUp);
+    for (const line of startedReport({ settings, file: loaded.file, listeners: server.listeners, parts })) {
+      terminal.print(line);
+    }
+    parts.ready?.();
+    const signal = await stop.requested;
+    log.info(`${signal} received: HookMQ stops`);
+    signals.off("SIGHUP", onHangUp);
+    const inTime = await stopInTime(server, stop.insisted);
+    await control?.close();
+    process.off("exit", giveBackPidFile);
+    giveBackPidFile();
+    if (inTime) return 0;
+    log.warn("not everything could be closed in time: HookMQ ends all the same");
+    return 1;
+  } catch (error) {
+    await server.stop();
+    throw error;
+  } finally {
+    stop.forget();
+    log.close();
+  }
+}
+
+async function stopInTime(server: RunningServer, insisted: Promise<void>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const overdue = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), stopMsMax);
+  });
+  const inTime = await Promise.race([server.stop().then(() => true), overdue, insisted.then(() => false)]);
+  clearTimeout(timer);
+  return inTime;
+}
+
+/** Without it the broker runs as well: SIGHUP still reloads. */
+async function openControl(
+  pidFile: string,
+  reload: (request: ReloadRequest) => Promise<ReloadAnswer>,
+  log: Logger,
+): Promise<{ close(): Promise<void> } | undefined> {
+  const path = controlPathOf(pidFile);
+  try {
+    return await listenForControl(path, reload);
+  } catch (error) {
+    log.warn("the control socket is not open: reload with SIGHUP only", { path, error });
+    return undefined;
+  }
+}
+
+/** Reads the file again, and takes over all of it that can change, or nothing when there are mistakes in it. */
+async function reloadServer(
+  server: RunningServer,
+  log: ReplaceableLog,
+  flags: BrokerFlags,
+  request: ReloadRequest | undefined,
+  place: Place,
+): Promise<ReloadAnswer> {
+  const file = request?.conf === undefined ? {} : { [request.oldConf ? "old_conf" : "conf"]: request.conf };
+  const named = request?.conf === undefined ? flags : { ...flags, conf: undefined, old_conf: undefined, ...file };
+  const loaded = loadFor(named, place);
+  if (loaded.settings === undefined) {
+    return { succeeded: false, lines: ["reload failed, nothing was changed:", renderErrors(loaded)] };
+  }
+  try {
+    log.replace(loaded.settings.log);
+  } catch (error) {
+    return { succeeded: false, lines: [`reload failed, nothing was changed: ${(error as Error).message}`] };
+  }
+  // The log's settings are in force already.
+  const needRestart = server.reload(loaded.settings).filter((section) => section !== "log");
+  const lines = ["reload succeed!", ...renderWarnings(loaded).map((warning) => `warning: ${warning}`)];
+  if (needRestart.length > 0) lines.push(`takes effect after a restart: ${needRestart.join(", ")}`);
+  return { succeeded: true, lines };
+}
+
+/** What an operator can mend, in words; `undefined`: it is a bug. */
+function refusalText(error: unknown): string | undefined {
+  if (error instanceof PidFileRefused || error instanceof LogRefused) return error.message;
+  if (!(error instanceof ListenFailed)) return undefined;
+  const { name, host, port } = error.listener;
+  const remedy = `give this listener another port (listeners.tcp${name === "default" ? "" : `.${name}`}.bind, or --url)`;
+  return listenFailure(error.cause, { what: `HookMQ's listener "${name}"`, host, port, remedy });
+}
+
+class LogRefused extends Error {}
+
+/** A logger whose settings can change under those who hold it. */
+class ReplaceableLog implements Logger {
+  private options: Settings["log"];
+  private log: ReturnType<typeof createLogger>;
+
+  constructor(options: Settings["log"]) {
+    this.options = options;
+    this.log = open(options);
+  }
+
+  /** Throws, and stays as it is, when the new log file cannot be opened. */
+  replace(options: Settings["log"]): void {
+    // Two loggers must not share a file.
+    this.log.close();
+    try {
+      this.log = open(options);
+      this.options = options;
+    } catch (error) {
+      this.log = open(this.options);
+      throw error;
+    }
+  }
+
+  debug(...line: Parameters<Logger["debug"]>): void {
+    this.log.debug(...line);
+  }
+
+  info(...line: Parameters<Logger["info"]>): void {
+    this.log.info(...line);
+  }
+
+  warn(...line: Parameters<Logger["warn"]>): void {
+    this.log.warn(...line);
+  }
+
+  error(...line: Parameters<Logger["error"]>): void {
+    this.log.error(...line);
+  }
+
+  close(): void {
+    this.log.close();
+  }
+}
+
+function open(options: Settings["log"]): ReturnType<typeof createLogger> {
+  try {
+    return createLogger(options);
+  } catch (cause) {
+    throw new LogRefused(`the log file ${options.file?.path} cannot be opened: ${(cause as Error).message}`, { cause });
+  }
+}
