@@ -16,12 +16,14 @@ interface Results {
   settings: Settings;
   runs: number;
   pinned: boolean;
+  /** The machine's load average before the first run. */
+  load: number;
   rows: readonly Row[];
   measured: readonly Measured[];
 }
 
 /** Returns the name of the file. */
-export function writeResults({ file, peers: ran, settings, runs, pinned, rows, measured }: Results): string {
+export function writeResults({ file, peers: ran, settings, runs, pinned, load, rows, measured }: Results): string {
   const date = new Date().toISOString();
   const document = {
     date,
@@ -33,6 +35,7 @@ export function writeResults({ file, peers: ran, settings, runs, pinned, rows, m
       memoryGib: Math.round(totalmem() / 2 ** 30),
       system: `${type()} ${release()}`,
       pinned,
+      load,
     },
     settings: { ...settings, runs },
     rows,

@@ -1,4 +1,5 @@
 /** `npm run bench`: every scenario on every broker, one broker at a time, the runs of the brokers taking turns. */
+import { loadavg } from "node:os";
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { Job, LoadResult } from "./load/job.ts";
 import type { Qos } from "./load/packets.ts";
@@ -21,6 +22,8 @@ interface Options {
   json?: string;
 }
 
+/** What else runs on the machine before we begin takes from broker and generator alike. */
+const loadMax = 0.5;
 /** Longer ones would not fit into what the generator keeps of a packet that was cut off. */
 const payloadBytesMax = 32 * 1024;
 
@@ -40,14 +43,16 @@ async function bench(options: Options): Promise<number> {
   const settings: Settings = {
     qos: options.qos,
     payloadBytes: options.payload ?? (options.quick ? [256] : [16, 256, 1024]),
-    seconds: options.seconds ?? (options.quick ? 0.8 : 1.2),
-    warmupSeconds: options.quick ? 0.5 : 0.8,
+    seconds: options.seconds ?? (options.quick ? 0.8 : 1),
+    warmupSeconds: options.quick ? 0.5 : 0.7,
     connections: options.quick ? 2_000 : 10_000,
   };
   const runs = options.runs ?? (options.quick ? 1 : 3);
   const pinned = canPin();
   if (!pinned)
     say("not pinned: that needs taskset and two cores. Broker and load share cores; expect little of the ratios.");
+  const [load] = loadavg();
+  if (load > loadMax) say(`the machine is busy (load average ${load.toFixed(1)}): measure again when it is not.`);
 
   const measured: Measured[] = [];
   for (const [scenario, peers] of chosen(options)) {
@@ -61,7 +66,7 @@ async function bench(options: Options): Promise<number> {
   const ran = peerNames.filter((peer) => measured.some(({ runs }) => runs[peer] !== undefined));
   const rows = measured.flatMap(rowsOf);
   process.stdout.write(`${tableOf(rows, ran)}\n`);
-  say(`written to ${writeResults({ file: options.json, peers: ran, settings, runs, pinned, rows, measured })}`);
+  say(`written to ${writeResults({ file: options.json, peers: ran, settings, runs, pinned, load, rows, measured })}`);
   return measured.some(({ runs }) => runs.hookmq?.some(({ failure }) => failure !== undefined)) ? 1 : 0;
 }
 
@@ -116,9 +121,9 @@ function commandLine(): Command {
     .addOption(new Option("--qos <levels>", "by comma").argParser(listOf(qos)).default([0, 1, 2], "0,1,2"))
     .addOption(new Option("--payload <bytes>", "by comma (default: 16,256,1024)").argParser(listOf(payload)))
     .addOption(
-      new Option("--runs <n>", "runs of each broker, of which the median counts (default: 3)").argParser(positive),
+      new Option("--runs <n>", "runs of each broker, of which the median counts (default: 3)").argParser(count),
     )
-    .addOption(new Option("--seconds <n>", "measured in each run, after warming up (default: 1.2)").argParser(positive))
+    .addOption(new Option("--seconds <n>", "measured in each run, after warming up (default: 1)").argParser(positive))
     .addOption(
       new Option("--peers <names>", `by comma, of ${peerNames.join(", ")}`)
         .argParser(listOf(oneOf(peerNames)))
@@ -156,6 +161,11 @@ function positive(text: string): number {
   const value = Number(text);
   if (value > 0 && Number.isFinite(value)) return value;
   throw new InvalidArgumentError("It must be more than 0.");
+}
+
+function count(text: string): number {
+  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It must be a whole number from 1.");
 }
 
 function say(text: string): void {

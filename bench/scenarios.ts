@@ -1,6 +1,7 @@
 /** What is measured: one table of scenarios, each a list of cells, each cell one kind of run. */
 import type { ConnectJob, FigureName, FlowJob, SinkJob } from "./load/job.ts";
 import type { Qos } from "./load/packets.ts";
+import { textStamp } from "./load/stamp.ts";
 import type { PeerName } from "./peers/peers.ts";
 
 export interface Settings {
@@ -35,7 +36,7 @@ export interface Cell {
 
 type Unaddressed<Job> = Omit<Job, "port" | "brokerPid" | "sink">;
 
-/** As in the C generator this one is checked against: deliveries owed at a time, messages a write, unacknowledged ones. */
+/** Deliveries owed at one time, messages in one write, messages unacknowledged by one publisher. */
 const outstandingMax = 20_000;
 const batch = 32;
 const window = 20;
@@ -110,7 +111,7 @@ export const scenarios: readonly Scenario[] = [
     says: "every message of 50 publishers (QoS 1) as a request of its own to a receiver that answers at once",
     peers: ["hookmq"],
     cells: (settings) =>
-      typical(settings, [1]).map((cell) => ({
+      typicalEvent(settings).map((cell) => ({
         ...cell,
         figures: ["eventsPerSecond", "eventMicrosP50", "eventMicrosP99", "ackMicrosP99"],
         job: {
@@ -125,7 +126,7 @@ export const scenarios: readonly Scenario[] = [
     says: `10 pairs at ${webhookRate} messages a second (QoS 1): without events, with a receiver, with one that never answers`,
     peers: ["hookmq"],
     cells: (settings) =>
-      typical(settings, [1]).flatMap((cell) =>
+      typicalEvent(settings).flatMap((cell) =>
         webhookEffects.map(({ variant, topicFilter, sink, figures }) => ({
           ...cell,
           variant,
@@ -201,11 +202,18 @@ function grid(settings: Settings, load: Load): (Cell & { job: Unaddressed<FlowJo
     .map((cell) => ({ ...cell, figures: throughput, job: flow(settings, cell, load) }));
 }
 
-/** One payload is enough where its size says little: 256 bytes, or the first asked for. */
-function typical(settings: Settings, qos: readonly Qos[]): QosAndPayload[] {
-  const asked = settings.payloadBytes;
-  const payloadBytes = asked.includes(typicalBytes) ? typicalBytes : asked[0];
+/** One payload is enough where its size says little: 256 bytes, or the largest asked for. */
+function typical({ payloadBytes: asked }: Settings, qos: readonly Qos[]): QosAndPayload[] {
+  const payloadBytes = asked.includes(typicalBytes) ? typicalBytes : Math.max(...asked);
   return qos.map((one) => ({ qos: one, payloadBytes }));
+}
+
+/** A webhook's payload is text, and its stamp longer. */
+function typicalEvent(settings: Settings): QosAndPayload[] {
+  return typical(settings, [1]).map(({ qos, payloadBytes }) => ({
+    qos,
+    payloadBytes: Math.max(payloadBytes, textStamp.bytes),
+  }));
 }
 
 function flow(settings: Settings, { qos, payloadBytes }: QosAndPayload, load: Load): Unaddressed<FlowJob> {

@@ -3,6 +3,7 @@
  * stays within a bound, so nothing needs to be dropped. Open loop: each message when it is due, stamped with that
  * time, so lateness of any origin counts as latency (no coordinated omission).
  */
+import { constants, setPriority } from "node:os";
 import { Publisher, Subscriber, type Ledger } from "./clients.ts";
 import { microsNow } from "./clock.ts";
 import { Connection } from "./connection.ts";
@@ -13,6 +14,8 @@ import { readProcess } from "./process-figures.ts";
 import { SequenceCheck } from "./sequence.ts";
 import { binaryStamp, textStamp, type StampFormat } from "./stamp.ts";
 import { WebhookSink, type SinkFigures } from "./webhook-sink.ts";
+
+const { priority } = constants;
 
 /** Handshakes at the same time while the run is set up. */
 const setupConcurrency = 100;
@@ -68,6 +71,8 @@ class Flow implements Ledger {
     const { job } = this;
     if (job.sink !== undefined) {
       this.sink = await WebhookSink.start({ ...job.sink, senders: job.publishers });
+      // It shares our core, and at a fixed rate we never sleep: it must be able to interrupt us.
+      setPriority(priority.PRIORITY_LOW);
       if (job.shape === "to-webhook") this.sink.progressed = (events) => this.eventsReceived(events);
     }
     await eachOf(job.subscribers, (index) => this.addSubscriber(index));

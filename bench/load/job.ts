@@ -9,11 +9,9 @@ interface Target {
   brokerPid: number;
 }
 
-export type Shape = "fan-in" | "fan-out" | "pairs" | "to-webhook";
-
 export interface FlowJob extends Target {
   kind: "flow";
-  shape: Shape;
+  shape: "fan-in" | "fan-out" | "pairs" | "to-webhook";
   publishers: number;
   subscribers: number;
   qos: Qos;

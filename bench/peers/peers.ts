@@ -46,15 +46,18 @@ const hookmq: Peer = {
   },
 };
 
+const mosquittoProgram = "mosquitto";
+
 const mosquitto: Peer = {
   name: "mosquitto",
   missing() {
     // Debian puts it where only administrators look.
     process.env.PATH = `${process.env.PATH}:/usr/sbin:/usr/local/sbin`;
-    const found = spawnSync("mosquitto", ["-h"]).error === undefined;
+    const found = spawnSync(mosquittoProgram, ["-h"]).error === undefined;
     return found ? undefined : "not on the PATH; on Debian: apt-get install mosquitto";
   },
-  version: () => /version (\S+)/.exec(spawnSync("mosquitto", ["-h"], { encoding: "utf8" }).stdout)?.[1] ?? "unknown",
+  version: () =>
+    /version (\S+)/.exec(spawnSync(mosquittoProgram, ["-h"], { encoding: "utf8" }).stdout)?.[1] ?? "unknown",
   command({ port, folder }) {
     const conf = writeConf(folder, [
       `listener ${port} 127.0.0.1`,
@@ -64,7 +67,7 @@ const mosquitto: Peer = {
       `max_inflight_messages ${inflightMessagesMax}`,
       "log_type error",
     ]);
-    return ["mosquitto", "-c", conf];
+    return [mosquittoProgram, "-c", conf];
   },
 };
 
@@ -72,7 +75,7 @@ const aedes: Peer = {
   name: "aedes",
   missing: () => (existsSync(inRoot("node_modules/aedes")) ? undefined : "not installed; npm ci brings it"),
   version: () => packageVersion(inRoot("node_modules/aedes/package.json")),
-  command: ({ port }) => [process.execPath, inRoot("bench/peers/aedes.ts"), String(port)],
+  command: ({ port }) => [process.execPath, fileURLToPath(new URL("aedes.ts", import.meta.url)), String(port)],
 };
 
 /** No broker at all: what the generator itself can carry. */
@@ -80,7 +83,7 @@ const echo: Peer = {
   name: "echo",
   missing: () => undefined,
   version: () => process.version,
-  command: ({ port }) => [process.execPath, inRoot("bench/peers/echo.ts"), String(port)],
+  command: ({ port }) => [process.execPath, fileURLToPath(new URL("echo.ts", import.meta.url)), String(port)],
 };
 
 export const peers: Record<PeerName, Peer> = { hookmq, mosquitto, aedes, echo };

@@ -10,6 +10,8 @@ import { fileURLToPath } from "node:url";
 import type { Job, LoadResult } from "../load/job.ts";
 import type { Peer, PeerStart } from "./peers.ts";
 
+/** Binds a process to a core; part of util-linux. */
+const pinner = "taskset";
 const brokerCore = 0;
 const generatorCore = 1;
 const startMs = 15_000;
@@ -28,12 +30,13 @@ export async function startBroker(
   { pinned, webhook }: { pinned: boolean; webhook?: PeerStart["webhook"] },
 ): Promise<RunningBroker> {
   const folder = mkdtempSync(join(tmpdir(), "hookmq-bench-"));
+  folders.add(folder);
   const port = await freePort();
   const command = peer.command({ port, folder, webhook });
   const broker = start(command, { core: pinned ? brokerCore : undefined, folder });
   const stop = async () => {
     await end(broker.child);
-    rmSync(folder, { recursive: true, force: true });
+    remove(folder);
   };
   try {
     await accepting(port, broker);
@@ -67,7 +70,7 @@ export async function freePort(): Promise<number> {
 /** Whether processes can be bound to one core each. */
 export function canPin(): boolean {
   try {
-    execFileSync("taskset", ["-c", `${brokerCore},${generatorCore}`, "true"], { stdio: "ignore" });
+    execFileSync(pinner, ["-c", `${brokerCore},${generatorCore}`, "true"], { stdio: "ignore" });
     return true;
   } catch {
     return false;
@@ -82,12 +85,19 @@ interface Started {
 }
 
 const running = new Set<ChildProcess>();
+const folders = new Set<string>();
 process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL");
+  for (const folder of folders) remove(folder);
 });
 
+function remove(folder: string): void {
+  rmSync(folder, { recursive: true, force: true });
+  folders.delete(folder);
+}
+
 function start(command: readonly string[], { core, folder }: { core?: number; folder?: string }): Started {
-  const [file, ...args] = core === undefined ? command : ["taskset", "-c", String(core), ...command];
+  const [file, ...args] = core === undefined ? command : [pinner, "-c", String(core), ...command];
   const child = spawn(file, args, { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
   running.add(child);
   child.on("exit", () => running.delete(child));

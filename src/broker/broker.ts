@@ -174,6 +174,8 @@ export class Broker implements OutboxHost {
     const { topicName, payload, qos, retain, properties = nothing, publisher } = message;
     const parts = new PublishParts();
     parts.topic = Buffer.from(topicName);
+    const route = this.routes.find(parts.topic, 0, parts.topic.length);
+    if (!route.valid) return;
     parts.properties = properties;
     parts.propertiesEnd = properties.length;
     parts.payload = payload;
@@ -184,8 +186,6 @@ export class Broker implements OutboxHost {
     if (qos !== 0) packet[identifierAt + 1] = 1; // any valid one: each subscriber gets its own
     const { arrival } = this;
     readPublish(arrival.view, 5, packet, 0, bodyStartOf(packet), packet.length);
-    const route = this.routes.find(parts.topic, 0, parts.topic.length);
-    if (!route.valid) return;
     arrival.begin(route, publisher, undefined, true);
     this.route(arrival);
   }
@@ -194,6 +194,7 @@ export class Broker implements OutboxHost {
   isHeard(topicName: string): boolean {
     // Not a route to remember: there may be one such topic for each client.
     const route = new Route(Buffer.from(topicName));
+    if (!route.valid) return false;
     this.routes.refresh(route);
     return route.targets.length > 0 || route.shared.length > 0 || route.interests.length > 0;
   }

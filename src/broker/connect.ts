@@ -1,5 +1,6 @@
 /** The handshake: from CONNECT to CONNACK. [MQTT5 3.1.4] [MQTT311 3.1.4] */
 import { randomBytes } from "node:crypto";
+import { stringBytesMax } from "../mqtt/bytes.ts";
 import { UnsupportedProtocol, encodePacket } from "../mqtt/codec.ts";
 import type { Connack, ConnackProperties, Connect, ProtocolVersion } from "../mqtt/packet.ts";
 import type { ProtocolError } from "../mqtt/protocol-error.ts";
@@ -158,7 +159,9 @@ function connackProperties(
   if (expirySeconds !== (packet.properties?.sessionExpiryInterval ?? 0))
     properties.sessionExpiryInterval = expirySeconds;
   if (packet.properties?.requestResponseInformation && options.responseInformation !== undefined) {
-    properties.responseInformation = `${options.responseInformation}${clientId}`;
+    const responseInformation = `${options.responseInformation}${clientId}`;
+    // The longest names leave no room for it: then there is none. [MQTT5 3.2.2.3.15]
+    if (Buffer.byteLength(responseInformation) <= stringBytesMax) properties.responseInformation = responseInformation;
   }
   return properties;
 }

@@ -17,7 +17,8 @@ export function receivePublish(broker: Broker, connection: Connection, view: Pub
   figures.messagesReceivedByQoS[qos]++;
   const route = resolveRoute(broker, connection, view);
   if (qos === 2 && session.received?.has(packetIdentifier)) {
-    return connection.answer("pubrec", packetIdentifier, ReasonCode.success); // [MQTT5 4.3.3-10] [MQTT311 4.3.3-2]
+    // [MQTT5 4.3.3-10] [MQTT311 4.3.3-2] Its first sending may have come over another connection, its commit be under way.
+    return connection.answer("pubrec", packetIdentifier, ReasonCode.success, session.persistent);
   }
   if (route.reserved || !broker.access.mayPublish(connection.client, route.topicName))
     return refuse(connection, view, ReasonCode.notAuthorized);
@@ -47,7 +48,7 @@ export function receivePubrel(broker: Broker, connection: Connection, packetIden
   }
   const reasonCode = known ? ReasonCode.success : ReasonCode.packetIdentifierNotFound;
   // A new message under this identifier must not be taken for the old one after a crash.
-  connection.answer("pubcomp", packetIdentifier, reasonCode, known && session.persistent);
+  connection.answer("pubcomp", packetIdentifier, reasonCode, session.persistent);
 }
 
 function rememberReceived(broker: Broker, connection: Connection, packetIdentifier: number): void {

@@ -113,6 +113,7 @@ export function feedRetained(broker: Broker, connection: Connection): void {
     if (step.done) connection.retainedFeed.shift();
     const message = step.value;
     if (message === undefined || message.isExpired(broker.clock.now())) continue;
+    if (subscription.noLocal && message.publisher.clientId === session.clientId) continue; // [MQTT5 3.8.3-3]
     const qos = lowerQoS(message.qos, subscription.qos);
     const { subscriptionIdentifier } = subscription;
     const subscriptionIdentifiers = subscriptionIdentifier === undefined ? [] : [subscriptionIdentifier];
@@ -150,11 +151,15 @@ export function receivePubrec(
     const owed = session.inflight.entry(packetIdentifier);
     session.inflight.release(packetIdentifier);
     if (session.persistent && owed !== undefined) {
+      // The message is the receiver's now: only its place in the order is still kept.
       broker.turn.add({ type: "released", clientId: session.clientId, position: owed.position });
+      owed.message.letGo();
     }
   }
   const known = state === Awaiting.pubrec || state === Awaiting.pubcomp;
-  connection.answer("pubrel", packetIdentifier, known ? ReasonCode.success : ReasonCode.packetIdentifierNotFound);
+  // After PUBREL the client may forget the identifier, so the message must never be sent again, not after a crash either.
+  const answer = known ? ReasonCode.success : ReasonCode.packetIdentifierNotFound;
+  connection.answer("pubrel", packetIdentifier, answer, session.persistent);
 }
 
 export function receivePubcomp(broker: Broker, session: Session, packetIdentifier: number): void {
@@ -200,7 +205,7 @@ export function abandon(broker: Broker, session: Session): void {
   for (const { entry, awaiting } of inflight) {
     if (entry === undefined) continue;
     if (entry.sharedFilter !== undefined && awaiting === Awaiting.puback) passOn(broker, entry, session, false);
-    if (session.persistent) entry.message.letGo();
+    if (session.persistent && awaiting !== Awaiting.pubcomp) entry.message.letGo();
   }
   for (let owed = shiftQueue(broker, session); owed !== undefined; owed = shiftQueue(broker, session)) {
     if (owed.sharedFilter === undefined || !passOn(broker, owed, session, false)) broker.figures.dropped.sessionEnded++;
@@ -322,33 +327,43 @@ function sendAgain(broker: Broker, session: Session, connection: Connection, pac
   if (state === Awaiting.nothing) return;
   connection.sendQuota--;
   if (state === Awaiting.pubcomp) {
-    connection.answer("pubrel", packetIdentifier, ReasonCode.success);
+    connection.answer("pubrel", packetIdentifier, ReasonCode.success, true);
     return;
   }
   const { message, qos, retain, subscriptionIdentifiers } = session.inflight.entry(packetIdentifier)!;
   if (!fitsClient(broker, connection, message, qos, subscriptionIdentifiers)) {
-    return settle(broker, session, packetIdentifier);
+    return free(broker, session, packetIdentifier);
   }
   const flags = 0x08 | (qos << 1) | (retain ? 1 : 0); // DUP [MQTT5 3.3.1-1] [MQTT311 3.3.1-1]
-  writeMessage(broker, connection, message, flags, packetIdentifier, subscriptionIdentifiers);
+  // The commit of its first sending may still be under way.
+  broker.turn.whenCommitted((committed) => {
+    if (!committed || session.connection !== connection) return;
+    writeMessage(broker, connection, message, flags, packetIdentifier, subscriptionIdentifiers);
+  });
 }
 
-/** A handshake has ended: its place is free for the next. */
+/** A handshake has ended: its place is free for the next, which goes now. */
 function settle(broker: Broker, session: Session, packetIdentifier: number): void {
-  const owed = session.inflight.entry(packetIdentifier);
-  session.inflight.settle(packetIdentifier);
+  free(broker, session, packetIdentifier);
   const { connection } = session;
-  if (connection !== undefined && connection.sendQuota < connection.sendQuotaMax) connection.sendQuota++;
-  if (owed !== undefined) letGo(broker, session, owed);
   if (session.queue.length > 0 || session.resend.length > 0 || (connection?.retainedFeed.length ?? 0) > 0)
     pump(broker, session);
 }
 
-/** The session is not owed this any more. */
-function letGo(broker: Broker, session: Session, owed: Owed): void {
+function free(broker: Broker, session: Session, packetIdentifier: number): void {
+  const owed = session.inflight.entry(packetIdentifier);
+  const released = session.inflight.state(packetIdentifier) === Awaiting.pubcomp;
+  session.inflight.settle(packetIdentifier);
+  const { connection } = session;
+  if (connection !== undefined && connection.sendQuota < connection.sendQuotaMax) connection.sendQuota++;
+  if (owed !== undefined) letGo(broker, session, owed, released);
+}
+
+/** The session is not owed this any more; `released`: its message was let go already. */
+function letGo(broker: Broker, session: Session, owed: Owed, released = false): void {
   if (!session.persistent) return;
   broker.turn.add({ type: "settled", clientId: session.clientId, position: owed.position });
-  owed.message.letGo();
+  if (!released) owed.message.letGo();
 }
 
 function shiftQueue(broker: Broker, session: Session): Owed | undefined {

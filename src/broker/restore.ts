@@ -9,6 +9,8 @@ import { KeptMessage } from "./message.ts";
 import { Session } from "./session.ts";
 import { subscriptionOf } from "./subscribe.ts";
 
+const nothing = Buffer.alloc(0);
+
 /** Returns the highest message identifier in use. */
 export function restore(broker: Broker, state: StoredState): number {
   let highest = 0;
@@ -45,7 +47,8 @@ function restoreSession(broker: Broker, stored: StoredSession, take: (messageId:
   for (const entry of stored.queue) {
     const { position, qos, retain, subscriptionIdentifiers, sharedFilter, packetIdentifier, state } = entry;
     session.nextPosition = position + 1;
-    const message = take(entry.messageId);
+    // A released message is the receiver's: all that is left of it is its place.
+    const message = state === "released" ? releasedMessage : take(entry.messageId);
     const owed = { message, qos, retain, subscriptionIdentifiers, sharedFilter, position };
     if (state === "queued" || packetIdentifier === undefined) {
       session.queue.push(owed);
@@ -90,3 +93,15 @@ function expiryOffsetOf(properties: Buffer): number {
   scanPublishProperties(properties, 0, properties.length, scan);
   return scan.expiryOffset;
 }
+
+const releasedMessage = keptMessage({
+  topicName: "",
+  payload: nothing,
+  qos: 2,
+  retain: false,
+  properties: nothing,
+  acceptedAt: 0,
+  expiresAt: undefined,
+  publisherClientId: "",
+  publisherUserName: undefined,
+});

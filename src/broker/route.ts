@@ -3,6 +3,7 @@
  * either changes: a PUBLISH that finds its route asks nobody anything.
  */
 import type { QoS } from "../mqtt/packet.ts";
+import { stringBytesMax } from "../mqtt/bytes.ts";
 import { isValidTopicNameBytes } from "../mqtt/topic.ts";
 import type { Session } from "./session.ts";
 import type { Subscribers, Subscription, Subscriptions } from "./subscriptions.ts";
@@ -51,7 +52,11 @@ export class Route {
 
   constructor(topicBytes: Buffer) {
     this.topicBytes = topicBytes;
-    this.valid = isValidTopicNameBytes(topicBytes, 0, topicBytes.length) && levelsOf(topicBytes) <= topicLevelsMax;
+    const { length } = topicBytes;
+    this.valid =
+      length <= stringBytesMax &&
+      isValidTopicNameBytes(topicBytes, 0, length) &&
+      levelsOf(topicBytes) <= topicLevelsMax;
     this.topicName = this.valid ? topicBytes.toString("utf8") : "";
     this.reserved = isReserved(this.topicName);
   }

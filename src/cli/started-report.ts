@@ -32,7 +32,7 @@ export function startedReport({ settings, file, listeners, parts }: Started): st
 }
 
 function endpointLines({ name, url, rules }: EndpointOptions): string[] {
-  return [`  webhook   ${name}: POST ${maskedLine(url)}`, ...rules.map((rule) => `            on ${ruleText(rule)}`)];
+  return [`  webhook   ${name}: POST ${maskedLine(url)}`, ...rules.map((rule) => `            ${ruleText(rule)}`)];
 }
 
 function ruleText({ event, topicFilters }: RuleOptions): string {
@@ -48,13 +48,17 @@ function hints(endpoints: readonly EndpointOptions[], port: number, { env, cwd }
   const lines = ["", "Try it, each in a terminal of its own (Ctrl-C here stops the broker):"];
   const receiverPort = endpoints.map(({ url }) => localPort(url)).find((found) => found !== undefined);
   if (receiverPort !== undefined) {
-    lines.push(`  ${command} receiver --port ${receiverPort}`.padEnd(62) + "  # shows what the webhook sends");
+    lines.push(hint(`${command} receiver --port ${receiverPort}`, "shows what the webhook sends"));
   }
   lines.push(
-    `  ${command} sub${where} -t '#' -v`.padEnd(62) + "  # shows what is published",
-    `  ${command} pub${where} -t ${topicName} -m 'Hello World!' -q 1`.padEnd(62) + "  # publishes",
+    hint(`${command} sub${where} -t '#' -v`, "shows what is published"),
+    hint(`${command} pub${where} -t ${topicName} -m 'Hello World!' -q 1`, "publishes"),
   );
   return lines;
+}
+
+function hint(command: string, meaning: string): string {
+  return `  ${command.padEnd(66)}  # ${meaning}`;
 }
 
 /** How the operator can call us: by the installed name, or as this very file. */

