@@ -16,6 +16,8 @@ const brokerCore = 0;
 const generatorCore = 1;
 const startMs = 15_000;
 const stopMs = 5_000;
+/** A generator that is not done so long after its measured time waits for a broker that does not answer. */
+const generatorMs = 60_000;
 /** Characters kept of what a process says. */
 const heardMax = 16 * 1024;
 
@@ -49,7 +51,10 @@ export async function startBroker(
 
 export async function generate(job: Job, { pinned }: { pinned: boolean }): Promise<LoadResult> {
   const main = fileURLToPath(new URL("../load/main.ts", import.meta.url));
-  const generator = start([process.execPath, main, JSON.stringify(job)], { core: pinned ? generatorCore : undefined });
+  const generator = start([process.execPath, main, JSON.stringify(job)], {
+    core: pinned ? generatorCore : undefined,
+    timeoutMs: (job.kind === "flow" ? job.seconds * 1000 : 0) + generatorMs,
+  });
   await once(generator.child, "close");
   try {
     return JSON.parse(generator.output()) as LoadResult;
@@ -96,9 +101,12 @@ function remove(folder: string): void {
   folders.delete(folder);
 }
 
-function start(command: readonly string[], { core, folder }: { core?: number; folder?: string }): Started {
+function start(
+  command: readonly string[],
+  { core, folder, timeoutMs }: { core?: number; folder?: string; timeoutMs?: number },
+): Started {
   const [file, ...args] = core === undefined ? command : [pinner, "-c", String(core), ...command];
-  const child = spawn(file, args, { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(file, args, { cwd: folder, stdio: ["ignore", "pipe", "pipe"], timeout: timeoutMs });
   running.add(child);
   child.on("exit", () => running.delete(child));
   let [output, errors] = ["", ""];
