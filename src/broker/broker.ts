@@ -22,8 +22,9 @@ import { Presence } from "./presence.ts";
 import { Arena, PublishParts, publishBytes, writePublish } from "./publish-encoder.ts";
 import { restore } from "./restore.ts";
 import { Retained } from "./retained.ts";
-import { encodeIdentifiers, leastLoaded, Route, Routes } from "./route.ts";
+import { Route, Routes } from "./route.ts";
 import { Sessions } from "./sessions.ts";
+import { leastLoaded } from "./shared.ts";
 import { SlabPool } from "./slabs.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { SysTopics } from "./sys.ts";
@@ -100,7 +101,10 @@ export class Broker implements OutboxHost {
 
   /** Takes up what the store remembers and begins to keep time. */
   async start(): Promise<void> {
-    this.lastMessageId = restore(this, await this.store.load());
+    const state = await this.store.load();
+    // Before anything is restored: a will that is due is a new message already.
+    for (const messageId of state.messages.keys()) this.lastMessageId = Math.max(this.lastMessageId, messageId);
+    restore(this, state);
     this.sweep = this.clock.every(sweepIntervalMs, () => this.closeSilentConnections());
     this.sys.start();
   }
@@ -136,7 +140,7 @@ export class Broker implements OutboxHost {
     const { session, client } = connection;
     session.connection = undefined;
     for (const tap of this.taps) tap.disconnected?.(client, reason, reasonCode, this.turn);
-    this.presence.offline(client, reasonCode);
+    this.presence.offline(client, reason, reasonCode);
     this.wills.due(session);
     this.sessions.disconnected(session);
   }
@@ -205,11 +209,6 @@ export class Broker implements OutboxHost {
   }
 
   readonly nextMessageId = (): number => ++this.lastMessageId;
-
-  /** Subscription Identifiers as encoded properties. */
-  identifierProperties(identifiers: readonly number[]): Buffer {
-    return encodeIdentifiers(identifiers);
-  }
 
   outboxDirty(outbox: Outbox): void {
     this.dirtyOutboxes.push(outbox);

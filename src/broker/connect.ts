@@ -89,6 +89,14 @@ function conclude(broker: Broker, connection: Connection, packet: Connect, verdi
   if (verdict !== ReasonCode.success) return refuse(broker, connection, verdict);
   const { clientId, userName } = connection.client;
   const expirySeconds = sessionExpirySeconds(broker, packet);
+  const keepAliveSeconds = grantedKeepAlive(broker, packet);
+  const properties = connection.version5
+    ? connackProperties(broker, packet, clientId, expirySeconds, keepAliveSeconds)
+    : undefined;
+  const connack: Connack = { type: "connack", sessionPresent: false, reasonCode: ReasonCode.success, properties };
+  // A client whose Maximum Packet Size leaves no room for it would never know that it is connected. [MQTT5 3.1.2-24]
+  if (connection.version5 && encodePacket(5, connack).length > connection.packetBytesMax)
+    return refuse(broker, connection, ReasonCode.packetTooLarge);
   // The old connection's events come before the new one's. [MQTT5 3.1.4-3] [MQTT311 3.1.4-2]
   broker.sessions.get(clientId)?.connection?.end("session_taken_over", ReasonCode.sessionTakenOver);
   const { session, sessionPresent } = broker.sessions.open({
@@ -100,7 +108,6 @@ function conclude(broker: Broker, connection: Connection, packet: Connect, verdi
 
   connection.session = session;
   session.connection = connection;
-  const keepAliveSeconds = grantedKeepAlive(broker, packet);
   connection.silenceMsMax = keepAliveSeconds * 1000 * broker.options.keepAliveMultiplier;
   connection.sendQuotaMax = Math.min(packet.properties?.receiveMaximum ?? 0xffff, broker.options.inflightMessagesMax);
   connection.sendQuota = connection.sendQuotaMax;
@@ -110,10 +117,7 @@ function conclude(broker: Broker, connection: Connection, packet: Connect, verdi
 
   broker.figures.connectionsOpened++;
   for (const tap of broker.taps) tap.connack?.(connection.client, ReasonCode.success, broker.turn);
-  const properties = connection.version5
-    ? connackProperties(broker, packet, clientId, expirySeconds, keepAliveSeconds)
-    : undefined;
-  connection.send({ type: "connack", sessionPresent, reasonCode: ReasonCode.success, properties });
+  connection.send({ ...connack, sessionPresent });
   broker.presence.online(connection.client);
   connection.phase = "open";
   resume(broker, session);

@@ -74,6 +74,8 @@ export class Connection implements WireUser, PacketSink {
   private readonly broker: Broker;
   private readonly framer: Framer;
   private paused = false;
+  /** Of what the peer has not taken, what answers its own packets: messages for it do not count against its speaking. */
+  private unreadAnswerBytes = 0;
 
   constructor(broker: Broker, wire: Wire) {
     this.broker = broker;
@@ -91,13 +93,14 @@ export class Connection implements WireUser, PacketSink {
     if (this.phase === "open") this.lastHeardAt = this.broker.clock.monotonic();
     this.broker.figures.bytesReceived += chunk.length;
     this.attempt(() => this.framer.push(chunk));
-    if (this.outbox.unread > unreadAnswerBytesMax && !this.paused) this.pauseUnread();
+    if (this.unreadAnswerBytes > unreadAnswerBytesMax && !this.paused) this.pauseUnread();
   }
 
   drained(): void {
     if (this.phase === "closed") return;
     this.outbox.drained();
-    if (this.paused && this.phase === "open" && this.outbox.unread <= unreadAnswerBytesMax) {
+    this.unreadAnswerBytes = 0;
+    if (this.paused && this.phase === "open") {
       this.paused = false;
       this.wire.resume();
     }
@@ -133,6 +136,8 @@ export class Connection implements WireUser, PacketSink {
         if (firstByte === 0x70) return receivePubcomp(broker, this.session, packetIdentifier);
       }
     }
+    // [MQTT5 3.1.0-2] [MQTT311 3.1.0-2] Whatever is in it: what is wrong with a CONNECT has no words in a DISCONNECT.
+    if (firstByte >> 4 === 1) throw new ProtocolError(ReasonCode.protocolError, "a second CONNECT");
     this.handle(decodePacket(this.version, firstByte, bytes, bodyStart, end));
   }
 
@@ -160,6 +165,7 @@ export class Connection implements WireUser, PacketSink {
   send(packet: Packet): boolean {
     const bytes = encodePacket(this.version, packet);
     if (bytes.length > this.packetBytesMax) return false;
+    if (this.outbox.blocked) this.unreadAnswerBytes += bytes.length;
     this.outbox.append(bytes, 0, bytes.length);
     return true;
   }
@@ -172,6 +178,8 @@ export class Connection implements WireUser, PacketSink {
     this.broker.turn.whenCommitted((committed) => {
       this.heldAnswers--;
       if (type === "puback") this.heldPubacks--;
+      // What was not taken is a new message when it comes again. [MQTT5 4.3.3-9]
+      if (type === "pubrec" && !committed) this.session.received?.delete(packetIdentifier);
       if (this.phase !== "open") return;
       if (committed) this.writeAnswer(type, packetIdentifier, reasonCode);
       else if (this.version5) this.writeAnswer(type, packetIdentifier, refusalWhenNotStored[type]);
@@ -227,7 +235,7 @@ export class Connection implements WireUser, PacketSink {
     }
   }
 
-  /** All packets but PUBLISH and short acknowledgements. */
+  /** All packets but CONNECT, PUBLISH and short acknowledgements. */
   private handle(packet: Packet): void {
     const { broker } = this;
     switch (packet.type) {
@@ -251,13 +259,12 @@ export class Connection implements WireUser, PacketSink {
       case "auth":
         // We offer no Authentication Method, so none can be under way. [MQTT5 4.12.0-6]
         throw new ProtocolError(ReasonCode.protocolError, "AUTH without an Authentication Method");
-      case "connect":
-        throw new ProtocolError(ReasonCode.protocolError, "a second CONNECT"); // [MQTT5 3.1.0-2] [MQTT311 3.1.0-2]
       case "connack":
       case "suback":
       case "unsuback":
       case "pingresp":
         throw new ProtocolError(ReasonCode.protocolError, `${packet.type.toUpperCase()} is the server's to send`);
+      case "connect":
       case "publish":
         return;
       default:
@@ -312,6 +319,7 @@ export class Connection implements WireUser, PacketSink {
   private writeAnswer(type: Answer, packetIdentifier: number, reasonCode: ReasonCode): void {
     const { outbox } = this;
     const short = reasonCode === ReasonCode.success || !this.version5;
+    if (outbox.blocked) this.unreadAnswerBytes += 4;
     const at = outbox.reserve(short ? 4 : 5);
     const { slab } = outbox;
     slab[at] = answerFirstByte[type];

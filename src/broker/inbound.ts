@@ -1,7 +1,7 @@
 /** Messages from publishers: the rule for a received PUBLISH, and the handshake of QoS 2. */
 import { isUtf8 } from "node:buffer";
 import type { PublishView } from "../mqtt/publish-view.ts";
-import { isWellFormedUtf8 } from "../mqtt/utf8.ts";
+import { isValidTopicNameBytes } from "../mqtt/topic.ts";
 import { ProtocolError } from "../mqtt/protocol-error.ts";
 import { ReasonCode } from "../mqtt/reason-code.ts";
 import type { Broker } from "./broker.ts";
@@ -91,9 +91,10 @@ function checkAlias(broker: Broker, topicAlias: number): void {
   throw new ProtocolError(ReasonCode.topicAliasInvalid, message); // [MQTT5 3.3.2-9]
 }
 
-/** Ill-formed UTF-8 makes the packet malformed, [MQTT5 1.5.4-1]; a wildcard or too many levels make the name invalid. */
+/** What is no topic name makes the packet malformed, [MQTT5 1.5.4-1] [MQTT5 3.3.2-2]; one of too many levels is not accepted. */
 function reasonForTopic({ bytes, topicStart, topicEnd }: PublishView): ReasonCode {
-  return isWellFormedUtf8(bytes, topicStart, topicEnd) ? ReasonCode.topicNameInvalid : ReasonCode.malformedPacket;
+  const isTopicName = isValidTopicNameBytes(bytes, topicStart, topicEnd);
+  return isTopicName ? ReasonCode.topicNameInvalid : ReasonCode.malformedPacket;
 }
 
 function topicError(connection: Connection, reasonCode: ReasonCode, message: string): ProtocolError {

@@ -10,9 +10,9 @@ import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
 import { Awaiting } from "./inflight.ts";
 import { queuedBytesMax, queuedBytesPerSessionMax, retainedSliceSteps } from "./limits.ts";
-import type { KeptMessage } from "./message.ts";
-import { publishBytes, writePublish, type PublishParts } from "./publish-encoder.ts";
-import { leastLoaded, type Target } from "./route.ts";
+import { fitsClient, writeIdentifier, writeMessage, writeParts } from "./packet-writer.ts";
+import { publishBytes } from "./publish-encoder.ts";
+import type { Target } from "./route.ts";
 import type { Owed, Session } from "./session.ts";
 import { slabBytesMax } from "./slabs.ts";
 
@@ -167,52 +167,6 @@ export function receivePubcomp(broker: Broker, session: Session, packetIdentifie
   settle(broker, session, packetIdentifier);
 }
 
-/** Passes on what a shared subscription's member will not send any more. [MQTT5 4.8.2-4] [MQTT5 4.8.2-5] */
-export function passOn(broker: Broker, owed: Owed, from: Session, onlyConnected: boolean): boolean {
-  const route = broker.routes.find(owed.message.topicBytes, 0, owed.message.topicBytes.length);
-  broker.routes.refresh(route);
-  const shared = route.shared.find(({ members }) => members[0].sharedFilter === owed.sharedFilter);
-  const target = shared && leastLoaded(shared, from);
-  if (target === undefined || (onlyConnected && target.session.connection === undefined)) return false;
-  const qos = lowerQoS(owed.qos, target.qos);
-  const { message, retain, sharedFilter } = owed;
-  const { subscriptionIdentifiers } = target;
-  if (qos !== 0) owe(broker, target.session, { message, qos, retain, subscriptionIdentifiers, sharedFilter });
-  else if (target.session.connection !== undefined) {
-    writeMessage(broker, target.session.connection, message, retain ? 1 : 0, 0, subscriptionIdentifiers);
-  }
-  return true;
-}
-
-/** A member has disconnected: what it was not sent yet goes to those who are there. */
-export function passOnUnsent(broker: Broker, session: Session): void {
-  const waiting = [...session.queue];
-  if (!waiting.some(({ sharedFilter }) => sharedFilter !== undefined)) return;
-  session.queue.clear();
-  for (const owed of waiting) {
-    if (owed.sharedFilter !== undefined && passOn(broker, owed, session, true)) {
-      forgetBytes(broker, session, owed);
-      letGo(broker, session, owed);
-    } else {
-      session.queue.push(owed);
-    }
-  }
-}
-
-/** Takes everything the session is owed off the books; what it shared goes to other members. */
-export function abandon(broker: Broker, session: Session): void {
-  const inflight = session.inflight.inOrder();
-  for (const { entry, awaiting } of inflight) {
-    if (entry === undefined) continue;
-    if (entry.sharedFilter !== undefined && awaiting === Awaiting.puback) passOn(broker, entry, session, false);
-    if (session.persistent && awaiting !== Awaiting.pubcomp) entry.message.letGo();
-  }
-  for (let owed = shiftQueue(broker, session); owed !== undefined; owed = shiftQueue(broker, session)) {
-    if (owed.sharedFilter === undefined || !passOn(broker, owed, session, false)) broker.figures.dropped.sessionEnded++;
-    if (session.persistent) owed.message.letGo();
-  }
-}
-
 /** Nothing is ahead of a new message. */
 function isClear(session: Session, connection: Connection): boolean {
   return (
@@ -360,90 +314,19 @@ function free(broker: Broker, session: Session, packetIdentifier: number): void 
 }
 
 /** The session is not owed this any more; `released`: its message was let go already. */
-function letGo(broker: Broker, session: Session, owed: Owed, released = false): void {
+export function letGo(broker: Broker, session: Session, owed: Owed, released = false): void {
   if (!session.persistent) return;
   broker.turn.add({ type: "settled", clientId: session.clientId, position: owed.position });
   if (!released) owed.message.letGo();
 }
 
-function shiftQueue(broker: Broker, session: Session): Owed | undefined {
+export function shiftQueue(broker: Broker, session: Session): Owed | undefined {
   const owed = session.queue.shift();
   if (owed !== undefined) forgetBytes(broker, session, owed);
   return owed;
 }
 
-function forgetBytes(broker: Broker, session: Session, { message }: Owed): void {
+export function forgetBytes(broker: Broker, session: Session, { message }: Owed): void {
   session.queuedBytes -= message.payload.length;
   broker.queuedBytes -= message.payload.length;
-}
-
-function fitsClient(
-  broker: Broker,
-  connection: Connection,
-  message: KeptMessage,
-  qos: QoS,
-  subscriptionIdentifiers: readonly number[],
-): boolean {
-  const { keptParts } = broker;
-  keptParts.ofMessage(message);
-  const extra = connection.version5 ? broker.identifierProperties(subscriptionIdentifiers) : nothing;
-  const fits =
-    publishBytes(keptParts, connection.version5, qos, extra, keptParts.topic.length) <= connection.packetBytesMax;
-  if (!fits) broker.figures.dropped.tooLarge++;
-  return fits;
-}
-
-/** Writes a PUBLISH of a message that stayed, its Message Expiry Interval counted down. [MQTT5 3.3.2-6] */
-function writeMessage(
-  broker: Broker,
-  connection: Connection,
-  message: KeptMessage,
-  flags: number,
-  packetIdentifier: number,
-  subscriptionIdentifiers: readonly number[],
-): void {
-  const { keptParts } = broker;
-  keptParts.ofMessage(message);
-  if (message.expiresAt !== undefined) {
-    const secondsLeft = Math.max(0, Math.ceil((message.expiresAt - broker.clock.now()) / 1000));
-    keptParts.properties = Buffer.from(keptParts.properties);
-    keptParts.properties.writeUInt32BE(secondsLeft, keptParts.expiryOffset);
-  }
-  const extra = connection.version5 ? broker.identifierProperties(subscriptionIdentifiers) : nothing;
-  writeParts(connection, keptParts, message.topicName, flags, packetIdentifier, extra);
-  broker.figures.messagesSent++;
-  broker.figures.messagesSentByQoS[(flags >> 1) & 3]++;
-}
-
-function writeParts(
-  connection: Connection,
-  parts: PublishParts,
-  topicName: string,
-  flags: number,
-  packetIdentifier: number,
-  extra: Buffer,
-): void {
-  const { outbox, version5 } = connection;
-  const qos = ((flags >> 1) & 3) as QoS;
-  let topicBytes = parts.topic.length;
-  let properties = extra;
-  const unaliased = publishBytes(parts, version5, qos, extra, topicBytes);
-  // A new alias makes the packet larger by its property, and perhaps by a byte of the Property Length.
-  const alias = connection.outboundAlias(topicName, unaliased + 4 <= connection.packetBytesMax);
-  if (alias !== undefined) {
-    properties = Buffer.concat([extra, alias.property]);
-    if (alias.known) topicBytes = 0; // [MQTT5 3.3.2.3.4]
-  }
-  const bytes = publishBytes(parts, version5, qos, properties, topicBytes);
-  const inSlab = bytes <= slabBytesMax;
-  const at = inSlab ? outbox.reserve(bytes) : 0;
-  const out = inSlab ? outbox.slab : Buffer.allocUnsafeSlow(bytes);
-  const identifierAt = writePublish(out, at, parts, version5, flags, properties, topicBytes);
-  if (qos !== 0) writeIdentifier(out, identifierAt, packetIdentifier);
-  if (!inSlab) outbox.append(out, 0, bytes);
-}
-
-function writeIdentifier(out: Buffer, at: number, packetIdentifier: number): void {
-  out[at] = packetIdentifier >> 8;
-  out[at + 1] = packetIdentifier & 0xff;
 }

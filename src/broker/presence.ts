@@ -1,6 +1,10 @@
 /** Who is there, as messages on `$SYS/brokers/client_status/<client identifier>`. */
+import { ReasonCode } from "../mqtt/reason-code.ts";
 import type { Broker } from "./broker.ts";
-import type { ClientInfo } from "./tap.ts";
+import type { ClientInfo, DisconnectReason } from "./tap.ts";
+
+/** The Reason Code that existing consumers of these messages know for a connection that just ended. */
+const connectionLostCode = ReasonCode.serverShuttingDown;
 
 export class Presence {
   private readonly broker: Broker;
@@ -24,12 +28,13 @@ export class Presence {
     }));
   }
 
-  offline(client: ClientInfo, reasonCode: number): void {
+  offline(client: ClientInfo, reason: DisconnectReason, reasonCode: number): void {
+    const shownCode = reason === "connection_lost" ? connectionLostCode : reasonCode;
     this.publish(client, () => ({
       status: "offline",
       username: userNameOf(client),
       ts: this.broker.clock.now(),
-      reason_code: reasonCode.toString(16),
+      reason_code: shownCode.toString(16),
       client_id: client.clientId,
       IPv4: ipv4Of(client),
     }));

@@ -11,14 +11,9 @@ import { subscriptionOf } from "./subscribe.ts";
 
 const nothing = Buffer.alloc(0);
 
-/** Returns the highest message identifier in use. */
-export function restore(broker: Broker, state: StoredState): number {
-  let highest = 0;
+export function restore(broker: Broker, state: StoredState): void {
   const messages = new Map<number, KeptMessage>();
-  for (const [messageId, stored] of state.messages) {
-    messages.set(messageId, keptMessage(stored));
-    highest = Math.max(highest, messageId);
-  }
+  for (const [messageId, stored] of state.messages) messages.set(messageId, keptMessage(stored));
   const take = (messageId: number): KeptMessage => {
     const message = messages.get(messageId)!;
     message.restored(messageId);
@@ -31,12 +26,12 @@ export function restore(broker: Broker, state: StoredState): number {
     const session = broker.sessions.get(clientId) ?? new Session(clientId, undefined, 0);
     broker.wills.restore(session, { message: take(messageId), delaySeconds }, dueAt);
   }
-  return highest;
 }
 
 function restoreSession(broker: Broker, stored: StoredSession, take: (messageId: number) => KeptMessage): void {
   const { clientId, userName, expirySeconds } = stored;
-  const session = new Session(clientId, userName, expirySeconds);
+  // In the store until it ends, also one that was to end with its connection.
+  const session = new Session(clientId, userName, expirySeconds, true);
   broker.sessions.restore(session);
   for (const { subscriptionIdentifier, ...request } of stored.subscriptions) {
     const subscription = subscriptionOf(session, request, subscriptionIdentifier);

@@ -8,7 +8,7 @@ import { isValidTopicNameBytes } from "../mqtt/topic.ts";
 import type { Session } from "./session.ts";
 import type { Subscribers, Subscription, Subscriptions } from "./subscriptions.ts";
 import type { Tap } from "./tap.ts";
-import { routesMax, routeTopicBytesMax, routeTopicLengthMax, sharedMembersCompared, topicLevelsMax } from "./limits.ts";
+import { routesMax, routeTopicBytesMax, routeTopicLengthMax, topicLevelsMax } from "./limits.ts";
 
 const nothing = Buffer.alloc(0);
 
@@ -124,27 +124,6 @@ export class Routes {
     this.byTopic.set(key, route);
     this.topicBytes += key.length;
   }
-}
-
-/** The member to take a message: one that is connected before one that is not, then the one with least to do. */
-export function leastLoaded(shared: SharedTarget, except?: Session): Target | undefined {
-  const { members } = shared;
-  const compared = Math.min(members.length, sharedMembersCompared);
-  const first = shared.next++ % members.length;
-  let best: Target | undefined;
-  let bestLoad = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < members.length; i++) {
-    // Beyond the number compared any connected member will do.
-    if (i >= compared && best?.session.connection !== undefined) break;
-    const member = members[(first + i) % members.length];
-    if (member.session === except) continue;
-    const load = member.session.load;
-    if (load < bestLoad || best === undefined) {
-      best = member;
-      bestLoad = load;
-    }
-  }
-  return best;
 }
 
 function targetsOf(found: readonly Subscribers[]): Target[] {

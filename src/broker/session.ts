@@ -53,12 +53,17 @@ export class Session {
   will: PromisedWill | undefined;
   willTimer: Timer | undefined;
 
-  constructor(clientId: string, userName: string | undefined, expirySeconds: number) {
+  constructor(
+    clientId: string,
+    userName: string | undefined,
+    expirySeconds: number,
+    persistent = expirySeconds > 0,
+  ) {
     this.clientId = clientId;
     this.userName = userName;
     this.publisher = { clientId, userName };
     this.expirySeconds = expirySeconds;
-    this.persistent = expirySeconds > 0;
+    this.persistent = persistent;
   }
 
   /** How much this session has to do, for shared subscriptions. */

@@ -1,7 +1,9 @@
 /** All Sessions by client identifier, and how they begin, wait and end. [MQTT5 4.1] */
 import type { Broker } from "./broker.ts";
 import { persistentSessionsMax } from "./limits.ts";
-import { abandon, passOnUnsent } from "./outbound.ts";
+import { Awaiting } from "./inflight.ts";
+import { shiftQueue } from "./outbound.ts";
+import { passOn, passOnUnsent } from "./shared.ts";
 import { Session } from "./session.ts";
 import { removeSubscription } from "./subscribe.ts";
 
@@ -82,7 +84,7 @@ export class Sessions {
     session.expiryTimer?.cancel();
     this.byClientId.delete(session.clientId);
     for (const subscription of [...session.subscriptions.values()]) removeSubscription(broker, subscription);
-    abandon(broker, session);
+    this.abandon(session);
     broker.wills.publishPending(session);
     if (session.persistent) broker.turn.add({ type: "session-ended", clientId: session.clientId });
   }
@@ -92,6 +94,22 @@ export class Sessions {
     for (const session of this.byClientId.values()) {
       session.expiryTimer?.cancel();
       session.willTimer?.cancel();
+    }
+  }
+
+  /** Takes everything the session is owed off the books; what it shared goes to other members. */
+  private abandon(session: Session): void {
+    const { broker } = this;
+    const inflight = session.inflight.inOrder();
+    for (const { entry, awaiting } of inflight) {
+      if (entry === undefined) continue;
+      if (entry.sharedFilter !== undefined && awaiting === Awaiting.puback) passOn(broker, entry, session, false);
+      if (session.persistent && awaiting !== Awaiting.pubcomp) entry.message.letGo();
+    }
+    for (let owed = shiftQueue(broker, session); owed !== undefined; owed = shiftQueue(broker, session)) {
+      if (owed.sharedFilter === undefined || !passOn(broker, owed, session, false))
+        broker.figures.dropped.sessionEnded++;
+      if (session.persistent) owed.message.letGo();
     }
   }
 }

@@ -153,7 +153,11 @@ for (const [what, where, cases] of [
     "mosquitto CVE-2023-3592, 1.6.2",
     [
       ["before CONNECT", "10 1b 0004 'MQTT' 05 06 0000 00 0001 'c' 07 18 00000001 23 00 0001 'w' 0000", malformed],
-      ["before CONNECT", "10 1e 0004 'MQTT' 05 06 0000 00 0001 'c' 0a 18 00000001 18 00000001 0001 'w' 0000", protocolError],
+      [
+        "before CONNECT",
+        "10 1e 0004 'MQTT' 05 06 0000 00 0001 'c' 0a 18 00000001 18 00000001 0001 'w' 0000",
+        protocolError,
+      ],
       ["before CONNECT", "10 1b 0004 'MQTT' 05 06 0000 00 0001 'c' 07 18 00000001 01 02 0001 'w' 0000", protocolError],
       ["before CONNECT", "10 16 0004 'MQTT' 05 06 0000 00 0001 'c' 02 23 01 0001 'w' 0000", malformed],
     ],
@@ -193,7 +197,11 @@ for (const [what, where, cases] of [
 ] as const) {
   test(`${what} [${where}]`, async () => {
     await undisturbed(server, async () => {
-      for (const [version, written, reasonCode] of cases as readonly (readonly [4 | 5 | "before CONNECT", string, number?])[])
+      for (const [version, written, reasonCode] of cases as readonly (readonly [
+        4 | 5 | "before CONNECT",
+        string,
+        number?,
+      ])[])
         await refused(version, written, reasonCode);
     });
   });

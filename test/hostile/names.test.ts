@@ -52,7 +52,13 @@ test("clients named after what every object has are clients: sessions, user name
     for (const name of prototypeNames) {
       const properties = { sessionExpiryInterval: 100 };
       const userProperties = [[name, name]] as const;
-      const will = { topicName: name, payload: new Uint8Array(), qos: 1, retain: false, properties: { userProperties } } as const;
+      const will = {
+        topicName: name,
+        payload: new Uint8Array(),
+        qos: 1,
+        retain: false,
+        properties: { userProperties },
+      } as const;
       const watcher = await TestClient.connect(server.port);
       await watcher.subscribe(name, { qos: 1 });
       const first = await TestClient.connect(server.port, { clientId: name, userName: name, properties, will });

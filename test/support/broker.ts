@@ -5,7 +5,7 @@ import { silentLogger } from "../../src/base/log.ts";
 import { Broker, type BrokerParts } from "../../src/broker/broker.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
-import type { Store } from "../../src/store/store.ts";
+import { type Store, StoreUnavailable } from "../../src/store/store.ts";
 import { TcpListener } from "../../src/transport/tcp.ts";
 import { until } from "./until.ts";
 
@@ -62,8 +62,8 @@ export async function startBroker(
       until(() => broker.sessions.get(clientId)?.connection === undefined, `client ${clientId} is gone`),
     async crash() {
       store.cutOff = true;
-      await broker.stop();
       await listener.close(0);
+      await broker.stop();
     },
     async close() {
       listener.stopAccepting();
@@ -83,7 +83,8 @@ class LentStore implements Store {
   }
 
   commit(...[changes, done]: Parameters<Store["commit"]>): void {
-    if (!this.cutOff) this.store.commit(changes, done);
+    if (this.cutOff) done(new StoreUnavailable("closed"));
+    else this.store.commit(changes, done);
   }
 
   load(): ReturnType<Store["load"]> {

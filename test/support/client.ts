@@ -33,6 +33,8 @@ export interface PublishOptions {
   properties?: PublishProperties;
 }
 
+const serverClosed = "the server has closed";
+
 interface Waiting {
   wants(packet: Packet): boolean;
   resolve(packet: Packet): void;
@@ -47,8 +49,11 @@ export class TestClient {
   version: ProtocolVersion = 5;
   private readonly socket: Socket;
   private readonly packets: Packet[] = [];
-  private waiting: Waiting | undefined;
+  /** In the order they began to wait. */
+  private waiting: Waiting[] = [];
   private ended = false;
+  /** Why nothing more comes. */
+  private complaint = serverClosed;
   private lastPacketIdentifier = 0;
 
   private constructor(socket: Socket) {
@@ -62,7 +67,14 @@ export class TestClient {
       },
       Number.POSITIVE_INFINITY,
     );
-    socket.on("data", (chunk: Buffer) => framer.push(chunk));
+    socket.on("data", (chunk: Buffer) => {
+      try {
+        framer.push(chunk);
+      } catch (error) {
+        this.complaint = `the server has sent what is no packet: ${(error as Error).message}`;
+        socket.destroy();
+      }
+    });
     // A reset is an end like any other.
     socket.on("error", () => {});
     socket.on("close", () => this.end());
@@ -226,14 +238,16 @@ export class TestClient {
 
   /** Resolves when the server has closed. */
   async closed(): Promise<void> {
-    if (this.ended) return;
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error("waited in vain for the server to close")), patienceMs);
-      this.socket.once("close", () => {
-        clearTimeout(timer);
-        resolve();
+    if (!this.ended) {
+      await new Promise<void>((resolve, reject) => {
+        const timer = setTimeout(() => reject(new Error("waited in vain for the server to close")), patienceMs);
+        this.socket.once("close", () => {
+          clearTimeout(timer);
+          resolve();
+        });
       });
-    });
+    }
+    if (this.complaint !== serverClosed) throw new Error(this.complaint);
   }
 
   /** Leaves with a DISCONNECT; resolves when the server has closed. */
@@ -252,19 +266,14 @@ export class TestClient {
   }
 
   private received(packet: Packet): void {
-    const { waiting } = this;
-    if (waiting?.wants(packet)) {
-      this.waiting = undefined;
-      waiting.resolve(packet);
-    } else {
-      this.packets.push(packet);
-    }
+    const at = this.waiting.findIndex(({ wants }) => wants(packet));
+    if (at >= 0) this.waiting.splice(at, 1)[0].resolve(packet);
+    else this.packets.push(packet);
   }
 
   private end(): void {
     this.ended = true;
-    this.waiting?.reject(new Error("the server has closed"));
-    this.waiting = undefined;
+    for (const { reject } of this.waiting.splice(0)) reject(new Error(this.complaint));
   }
 
   private async take(awaited: string, wants: (packet: Packet) => boolean): Promise<Packet> {
@@ -273,16 +282,19 @@ export class TestClient {
     let timer: NodeJS.Timeout | undefined;
     try {
       return await new Promise<Packet>((resolve, reject) => {
-        if (this.ended) return reject(new Error("the server has closed"));
-        timer = setTimeout(() => reject(new Error("nothing came")), patienceMs);
-        this.waiting = { wants, resolve, reject };
+        if (this.ended) return reject(new Error(this.complaint));
+        const waiting = { wants, resolve, reject };
+        this.waiting.push(waiting);
+        timer = setTimeout(() => {
+          this.waiting.splice(this.waiting.indexOf(waiting), 1);
+          reject(new Error("nothing came"));
+        }, patienceMs);
       });
     } catch (error) {
       const unread = this.packets.length === 0 ? "" : `; unread: ${this.packets.map(show).join(", ")}`;
       throw new Error(`waited for ${awaited}, but ${(error as Error).message}${unread}`);
     } finally {
       clearTimeout(timer);
-      this.waiting = undefined;
     }
   }
 }

@@ -45,7 +45,8 @@ test("a protocol name that is not MQTT is not served [MQTT311 3.1.2-1]", async (
   for (const name of ["mqtt", "MQTt", "MQTX", "HTTP"]) {
     const client = await speak(server.port, `10 0d 0004 '${name}' 04 02 0000 0001 'c'`);
     await client.closed();
-    for (const packet of client.unread) assert.ok(packet.type === "connack" && packet.reasonCode !== ReasonCode.success);
+    for (const packet of client.unread)
+      assert.ok(packet.type === "connack" && packet.reasonCode !== ReasonCode.success);
   }
 });
 
@@ -219,7 +220,13 @@ test("a keep alive of 0 never ends [MQTT311 3.1.2.10]", async () => {
 });
 
 test("client identifiers of 1 to 23 letters and digits, and longer ones, are allowed [MQTT311 3.1.3-5]", async () => {
-  for (const clientId of ["0", "abcdefghijklmnopqrstuvw", "ABCDEFGHIJKLMNOPQRSTUVW", "0123456789xyzXYZ", "x".repeat(65_535)]) {
+  for (const clientId of [
+    "0",
+    "abcdefghijklmnopqrstuvw",
+    "ABCDEFGHIJKLMNOPQRSTUVW",
+    "0123456789xyzXYZ",
+    "x".repeat(65_535),
+  ]) {
     const client = await connect311(server.port, { clientId });
     assert.ok(server.broker.sessions.get(clientId) !== undefined);
     await client.disconnect();

@@ -23,7 +23,8 @@ for (const [what, written, clause] of [
 test("UNSUBSCRIBE ends the subscription to exactly this Topic Filter [MQTT311 3.10.4-1] [MQTT311 3.10.4-2]", async () => {
   const client = await connect311(server.port);
   await client.subscribe("exact/+");
-  for (const other of ["exact/#", "exact/a", "exact", "Exact/+", "exact/+/", "+/+", "#"]) await client.unsubscribe(other);
+  for (const other of ["exact/#", "exact/a", "exact", "Exact/+", "exact/+/", "+/+", "#"])
+    await client.unsubscribe(other);
   await client.publish("exact/a", "still");
   assert.equal((await client.receive()).topicName, "exact/a");
   await client.unsubscribe("exact/+");

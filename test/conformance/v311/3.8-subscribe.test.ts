@@ -107,5 +107,8 @@ test("a SUBSCRIBE of 500 Topic Filters is answered with 500 codes [MQTT311 3.8.4
   const subscriptions = Array.from({ length: 500 }, (_, i) => request(`many/${i}`, (i % 3) as QoS));
   client.send({ type: "subscribe", packetIdentifier: 2, subscriptions });
   const { reasonCodes } = await client.expect("suback");
-  assert.deepEqual(reasonCodes, subscriptions.map(({ qos }) => qos));
+  assert.deepEqual(
+    reasonCodes,
+    subscriptions.map(({ qos }) => qos),
+  );
 });

@@ -16,7 +16,12 @@ test("what was not acknowledged is sent again at the next connection, with its i
   const first = await connect311(server.port, { clientId: "again", cleanStart: false });
   await first.subscribe("again/#", { qos: 2 });
   const publisher = await connect311(server.port);
-  for (const [topicName, qos] of [["again/a", 1], ["again/b", 2], ["again/c", 2], ["again/d", 1]] as const) {
+  for (const [topicName, qos] of [
+    ["again/a", 1],
+    ["again/b", 2],
+    ["again/c", 2],
+    ["again/d", 1],
+  ] as const) {
     await publisher.publish(topicName, "x", { qos });
   }
   const sent: Packet[] = [];

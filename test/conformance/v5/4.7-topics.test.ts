@@ -100,6 +100,13 @@ describe("a topic filter that is none gets 0x8F, and the connection lives", () =
   }
 });
 
+test("a topic name of more levels than the server follows ends the connection with 0x90 [MQTT5 3.3.2.1]", async () => {
+  const client = await TestClient.connect(broker.port);
+  client.sendPublish("a/b".padEnd(600, "/"), "x");
+  assert.equal((await client.expect("disconnect")).reasonCode, ReasonCode.topicNameInvalid);
+  await client.closed();
+});
+
 test("a filter of 65,535 bytes is a filter [MQTT5 4.7.3-3]", async () => {
   const client = await TestClient.connect(broker.port);
   const topicName = "x".repeat(65_535);

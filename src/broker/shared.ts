@@ -1,0 +1,61 @@
+/** Shared subscriptions: which member takes a message, and who takes over what a member leaves behind. [MQTT5 4.8.2] */
+import { lowerQoS } from "../mqtt/packet.ts";
+import type { Broker } from "./broker.ts";
+import { sharedMembersCompared } from "./limits.ts";
+import { forgetBytes, letGo, owe } from "./outbound.ts";
+import { writeMessage } from "./packet-writer.ts";
+import type { SharedTarget, Target } from "./route.ts";
+import type { Owed, Session } from "./session.ts";
+
+/** The member to take a message: one that is connected before one that is not, then the one with least to do. */
+export function leastLoaded(shared: SharedTarget, except?: Session): Target | undefined {
+  const { members } = shared;
+  const compared = Math.min(members.length, sharedMembersCompared);
+  const first = shared.next++ % members.length;
+  let best: Target | undefined;
+  let bestLoad = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < members.length; i++) {
+    // Beyond the number compared any connected member will do.
+    if (i >= compared && best?.session.connection !== undefined) break;
+    const member = members[(first + i) % members.length];
+    if (member.session === except) continue;
+    const load = member.session.load;
+    if (load < bestLoad || best === undefined) {
+      best = member;
+      bestLoad = load;
+    }
+  }
+  return best;
+}
+
+/** Passes on what a shared subscription's member will not send any more. [MQTT5 4.8.2-4] [MQTT5 4.8.2-5] */
+export function passOn(broker: Broker, owed: Owed, from: Session, onlyConnected: boolean): boolean {
+  const route = broker.routes.find(owed.message.topicBytes, 0, owed.message.topicBytes.length);
+  broker.routes.refresh(route);
+  const shared = route.shared.find(({ members }) => members[0].sharedFilter === owed.sharedFilter);
+  const target = shared && leastLoaded(shared, from);
+  if (target === undefined || (onlyConnected && target.session.connection === undefined)) return false;
+  const qos = lowerQoS(owed.qos, target.qos);
+  const { message, retain, sharedFilter } = owed;
+  const { subscriptionIdentifiers } = target;
+  if (qos !== 0) owe(broker, target.session, { message, qos, retain, subscriptionIdentifiers, sharedFilter });
+  else if (target.session.connection !== undefined) {
+    writeMessage(broker, target.session.connection, message, retain ? 1 : 0, 0, subscriptionIdentifiers);
+  }
+  return true;
+}
+
+/** A member has disconnected: what it was not sent yet goes to those who are there. */
+export function passOnUnsent(broker: Broker, session: Session): void {
+  const waiting = [...session.queue];
+  if (!waiting.some(({ sharedFilter }) => sharedFilter !== undefined)) return;
+  session.queue.clear();
+  for (const owed of waiting) {
+    if (owed.sharedFilter !== undefined && passOn(broker, owed, session, true)) {
+      forgetBytes(broker, session, owed);
+      letGo(broker, session, owed);
+    } else {
+      session.queue.push(owed);
+    }
+  }
+}
