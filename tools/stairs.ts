@@ -61,9 +61,9 @@ function objection(file: string, imported: string): string | undefined {
   return undefined;
 }
 
-/** Static and dynamic imports, re-exports, and files named for a worker: `new URL("./back.ts", import.meta.url)`. */
+/** Static and dynamic imports, re-exports, and source files named by `new URL("./worker.ts", import.meta.url)`. */
 function relativeImports(text: string): { specifier: string; line: number }[] {
-  const pattern = /(?:\bfrom\s*|\bimport\s*\(?\s*|\bnew URL\(\s*)(["'])(\.{1,2}\/[^"'\n]+)\1/g;
+  const pattern = /(?:\bfrom\s*|\bimport\s*\(?\s*|\bnew URL\(\s*)(["'])(\.{1,2}\/[^"'\n]+\.tsx?)\1/g;
   return [...text.matchAll(pattern)].map((match) => ({
     specifier: match[2],
     line: text.slice(0, match.index + match[0].length).split("\n").length,

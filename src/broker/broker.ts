@@ -269,7 +269,7 @@ export class Broker implements OutboxHost {
       const silentMs = now - connection.lastHeardAt;
       if (connection.phase === "open") {
         // [MQTT5 3.1.2-22] [MQTT311 3.1.2-24]
-        if (connection.silenceMsMax > 0 && silentMs > connection.silenceMsMax) {
+        if (connection.silenceMsMax > 0 && silentMs > connection.silenceMsMax && !connection.waitsForStore) {
           connection.end("keepalive_timeout", ReasonCode.keepAliveTimeout);
         }
       } else if (silentMs > connectWaitMs) {

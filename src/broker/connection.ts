@@ -73,7 +73,9 @@ export class Connection implements WireUser, PacketSink {
   heldPubacks = 0;
   private readonly broker: Broker;
   private readonly framer: Framer;
-  private paused = false;
+  private reading = true;
+  /** It added to what the store must keep faster than the store can: it is not read from until that has caught up. */
+  waitsForStore = false;
   /** Of what the peer has not taken, what answers its own packets: messages for it do not count against its speaking. */
   private unreadAnswerBytes = 0;
 
@@ -92,19 +94,20 @@ export class Connection implements WireUser, PacketSink {
     // Before CONNECT only time itself counts: bytes that trickle in keep nothing open.
     if (this.phase === "open") this.lastHeardAt = this.broker.clock.monotonic();
     this.broker.figures.bytesReceived += chunk.length;
+    const { turn } = this.broker;
+    const changesBefore = turn.changeCount;
     this.attempt(() => this.framer.push(chunk));
-    if (this.unreadAnswerBytes > unreadAnswerBytesMax && !this.paused) this.pauseUnread();
+    if (turn.isFull && turn.changeCount > changesBefore && !this.waitsForStore) this.waitForStore();
+    this.readOrWait();
   }
 
   drained(): void {
     if (this.phase === "closed") return;
     this.outbox.drained();
     this.unreadAnswerBytes = 0;
-    if (this.paused && this.phase === "open") {
-      this.paused = false;
-      this.wire.resume();
-    }
-    if (this.phase === "open") pump(this.broker, this.session);
+    if (this.phase !== "open") return;
+    this.readOrWait();
+    pump(this.broker, this.session);
   }
 
   closed(): void {
@@ -329,11 +332,24 @@ export class Connection implements WireUser, PacketSink {
     if (!short) slab[at + 4] = reasonCode;
   }
 
-  /** The peer does not take its answers: it is not asked for more. */
-  private pauseUnread(): void {
+  private waitForStore(): void {
+    this.waitsForStore = true;
+    this.broker.turn.whenRoom(() => {
+      this.waitsForStore = false;
+      // The silence was ours.
+      this.lastHeardAt = this.broker.clock.monotonic();
+      this.readOrWait();
+    });
+  }
+
+  /** A peer that does not take its answers, or outruns the store, is not asked for more. */
+  private readOrWait(): void {
     if (this.phase !== "open") return;
-    this.paused = true;
-    this.wire.pause();
+    const mayRead = !this.waitsForStore && this.unreadAnswerBytes <= unreadAnswerBytesMax;
+    if (mayRead === this.reading) return;
+    this.reading = mayRead;
+    if (mayRead) this.wire.resume();
+    else this.wire.pause();
   }
 }
 

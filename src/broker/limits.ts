@@ -24,6 +24,9 @@ export const retainedSliceSteps = 64;
 /** Subscriptions of one connection that still wait for retained messages; one that asks for more is cut off. */
 export const retainedFeedsMax = 10_000;
 
+/** Changes handed to the store and not yet committed; beyond it nobody is read from whose packets add more. */
+export const uncommittedBytesMax = 64 * 1024 * 1024;
+
 /** Bytes written for one connection that its peer has not taken; beyond it QoS 0 is dropped, QoS 1 and 2 wait in the queue. */
 export const outboxBytesMax = 32 * 1024 * 1024;
 /** … for all connections together; beyond it each blocked one is held to `outboxBytesMaxCrowded`. */

@@ -53,12 +53,7 @@ export class Session {
   will: PromisedWill | undefined;
   willTimer: Timer | undefined;
 
-  constructor(
-    clientId: string,
-    userName: string | undefined,
-    expirySeconds: number,
-    persistent = expirySeconds > 0,
-  ) {
+  constructor(clientId: string, userName: string | undefined, expirySeconds: number, persistent = expirySeconds > 0) {
     this.clientId = clientId;
     this.userName = userName;
     this.publisher = { clientId, userName };

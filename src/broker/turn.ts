@@ -8,12 +8,17 @@
  */
 import type { Change } from "../store/change.ts";
 import type { Store } from "../store/store.ts";
+import { uncommittedBytesMax } from "./limits.ts";
+
+const changeBytesMin = 200;
 
 /** Told whether the turn's changes are safe; `false`: nothing may be acknowledged. */
 type Speaker = (committed: boolean) => void;
 
 interface EndedTurn {
   speakers: Speaker[];
+  /** Weight of its changes. */
+  bytes: number;
   outcome: "committing" | "committed" | "failed";
 }
 
@@ -24,6 +29,10 @@ export class Turn {
   private changes: Change[] = [];
   private speakers: Speaker[] = [];
   private readonly ended: EndedTurn[] = [];
+  /** Weight of the changes not yet answered for by the store, those of this turn included. */
+  private uncommittedBytes = 0;
+  private bytes = 0;
+  private waitingForRoom: (() => void)[] = [];
 
   constructor(store: Store, onOpened: () => void) {
     this.store = store;
@@ -34,6 +43,17 @@ export class Turn {
   add(change: Change): void {
     if (this.changes.length === 0 && this.speakers.length === 0) this.onOpened();
     this.changes.push(change);
+    this.bytes += changeBytes(change);
+  }
+
+  /** The store is behind: whoever adds more should wait for `whenRoom`. */
+  get isFull(): boolean {
+    return this.uncommittedBytes + this.bytes > uncommittedBytesMax;
+  }
+
+  /** Runs `act` once when the store has caught up. */
+  whenRoom(act: () => void): void {
+    this.waitingForRoom.push(act);
   }
 
   /** How many changes this turn has so far: an answer after one that added some must wait for the commit. */
@@ -49,11 +69,13 @@ export class Turn {
 
   /** Ends the event-loop turn: one commit at most. */
   end(): void {
-    const { changes, speakers } = this;
+    const { changes, speakers, bytes } = this;
     if (changes.length === 0 && speakers.length === 0) return;
     this.changes = [];
     this.speakers = [];
-    const ended: EndedTurn = { speakers, outcome: changes.length === 0 ? "committed" : "committing" };
+    this.bytes = 0;
+    this.uncommittedBytes += bytes;
+    const ended: EndedTurn = { speakers, bytes, outcome: changes.length === 0 ? "committed" : "committing" };
     this.ended.push(ended);
     if (changes.length === 0) return this.speak();
     this.store.commit(changes, (error) => {
@@ -65,7 +87,20 @@ export class Turn {
   private speak(): void {
     for (let first = this.ended[0]; first !== undefined && first.outcome !== "committing"; first = this.ended[0]) {
       this.ended.shift();
+      this.uncommittedBytes -= first.bytes;
       for (const speaker of first.speakers) speaker(first.outcome === "committed");
     }
+    if (this.waitingForRoom.length > 0 && this.uncommittedBytes <= uncommittedBytesMax / 2) {
+      const waiting = this.waitingForRoom;
+      this.waitingForRoom = [];
+      for (const act of waiting) act();
+    }
   }
+}
+
+/** What a change weighs on its way to the store: its payload, and a round figure for the rest. */
+function changeBytes(change: Change): number {
+  if (change.type === "message-kept") return changeBytesMin + change.message.payload.length;
+  if (change.type === "delivery-owed") return changeBytesMin + change.delivery.body.length;
+  return changeBytesMin;
 }

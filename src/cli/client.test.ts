@@ -11,7 +11,7 @@ import type { Packet, ProtocolVersion, Publish } from "../mqtt/packet.ts";
 import { ReasonCode } from "../mqtt/reason-code.ts";
 import { type PayloadSource, pub } from "./pub.ts";
 import { type SubOptions, sub } from "./sub.ts";
-import { TestTerminal } from "./test-terminal.ts";
+import { FakeTerminal } from "./fake-terminal.ts";
 
 /** Answers like a broker, as far as a test does not answer itself. */
 class FakeBroker {
@@ -89,11 +89,11 @@ function usualAnswer(packet: Packet): Packet | "silence" {
 }
 
 let broker: FakeBroker;
-let terminal: TestTerminal;
+let terminal: FakeTerminal;
 
 async function start(version: ProtocolVersion = 4): Promise<void> {
   broker = new FakeBroker(version);
-  terminal = new TestTerminal();
+  terminal = new FakeTerminal();
   await broker.listen();
 }
 
@@ -259,7 +259,7 @@ describe("sub", () => {
     messages(message(0, 0, "\u001b[2J\u00e4"));
     expect(await subscribe({ count: 1 })).toBe(0);
     expect(Buffer.from(terminal.lines[0], "latin1").toString()).toBe("\u001b[2J\u00e4");
-    terminal = new TestTerminal(true);
+    terminal = new FakeTerminal(true);
     expect(await subscribe({ count: 1 })).toBe(0);
     expect(terminal.lines).toEqual(["\\u001b[2J\u00e4"]);
   });

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { type ReceiverOptions, type RunningReceiver, receiver, startReceiver } from "./receiver.ts";
-import { TestTerminal } from "./test-terminal.ts";
+import { FakeTerminal } from "./fake-terminal.ts";
 
 const plain: ReceiverOptions = {
   host: "127.0.0.1",
@@ -18,7 +18,7 @@ const plain: ReceiverOptions = {
 };
 
 let running: RunningReceiver | undefined;
-let terminal: TestTerminal;
+let terminal: FakeTerminal;
 
 afterEach(async () => {
   await running?.stop();
@@ -26,7 +26,7 @@ afterEach(async () => {
 });
 
 async function start(options: Partial<ReceiverOptions> = {}, random?: () => number): Promise<void> {
-  terminal = new TestTerminal();
+  terminal = new FakeTerminal();
   running = await startReceiver({ ...plain, ...options }, terminal, random);
 }
 
@@ -113,7 +113,7 @@ test("counts in quiet", async () => {
 });
 
 test("says what listens where, and at its end how many came", async () => {
-  terminal = new TestTerminal();
+  terminal = new FakeTerminal();
   const stop = new AbortController();
   const ended = receiver(plain, terminal, stop.signal);
   await expect.poll(() => terminal.lines[0]).toMatch(/^Receiver is listening on http:\/\/127.0.0.1:\d+ /);
@@ -126,7 +126,7 @@ test("a port in use is said, with what to do", async () => {
   const other = createServer().listen(0, "127.0.0.1");
   await once(other, "listening");
   const { port } = other.address() as AddressInfo;
-  terminal = new TestTerminal();
+  terminal = new FakeTerminal();
   expect(await receiver({ ...plain, port }, terminal, new AbortController().signal)).toBe(1);
   expect(terminal.complaints).toEqual([
     expect.stringMatching(`cannot listen on 127.0.0.1:${port}: the port is in use.*--port`),

@@ -5,7 +5,7 @@
  *
  * Nothing of a broker that runs already is touched: it is looked for first, and what is its stays.
  */
-import { createLogger, type Logger } from "../base/log.ts";
+import type { Logger } from "../base/log.ts";
 import { renderErrors, renderWarnings } from "../config/check.ts";
 import type { LoadResult } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
@@ -16,6 +16,7 @@ import { controlPathOf, listenForControl, type ReloadAnswer, type ReloadRequest 
 import { isDaemon, startDaemon } from "./daemon.ts";
 import { listenFailure } from "./listen-failure.ts";
 import { claimPidFile, PidFileRefused, processTitle, refuseSecond } from "./pid-file.ts";
+import { LogRefused, ReplaceableLog } from "./replaceable-log.ts";
 import { startedReport } from "./started-report.ts";
 import { stopRequested, type Signals } from "./stop-signals.ts";
 import type { ExitCode, Terminal } from "./terminal.ts";
@@ -57,11 +58,10 @@ async function run(loaded: LoadResult, settings: Settings, flags: BrokerFlags, p
   const log = new ReplaceableLog(settings.log);
   // Heard from the first moment on: a stop may be asked for while the start still goes on.
   const stop = stopRequested(signals);
-  const server = await parts.startServer({ settings, log });
   try {
+    const server = await parts.startServer({ settings, log });
     process.title = processTitle;
-    const giveBackPidFile = claimPidFile(settings.system.pidFile);
-    process.once("exit", giveBackPidFile);
+    const giveBackPidFile = await claimFor(server, settings.system.pidFile);
     const reload = (request?: ReloadRequest) => reloadServer(server, log, flags, request, parts);
     const control = await openControl(settings.system.pidFile, reload, log);
     const onHangUp = async () => {
@@ -79,17 +79,28 @@ async function run(loaded: LoadResult, settings: Settings, flags: BrokerFlags, p
     signals.off("SIGHUP", onHangUp);
     const inTime = await stopInTime(server, stop.insisted);
     await control?.close();
-    process.off("exit", giveBackPidFile);
     giveBackPidFile();
     if (inTime) return 0;
     log.warn("not everything could be closed in time: HookMQ ends all the same");
     return 1;
-  } catch (error) {
-    await server.stop();
-    throw error;
   } finally {
     stop.forget();
     log.close();
+  }
+}
+
+/** Without the pid file there is no server either. However the process ends, it gives the file back. */
+async function claimFor(server: RunningServer, pidFile: string): Promise<() => void> {
+  try {
+    const giveBack = claimPidFile(pidFile);
+    process.once("exit", giveBack);
+    return () => {
+      process.off("exit", giveBack);
+      giveBack();
+    };
+  } catch (error) {
+    await server.stop();
+    throw error;
   }
 }
 
@@ -151,58 +162,4 @@ function refusalText(error: unknown): string | undefined {
   const { name, host, port } = error.listener;
   const remedy = `give this listener another port (listeners.tcp${name === "default" ? "" : `.${name}`}.bind, or --url)`;
   return listenFailure(error.cause, { what: `HookMQ's listener "${name}"`, host, port, remedy });
-}
-
-class LogRefused extends Error {}
-
-/** A logger whose settings can change under those who hold it. */
-class ReplaceableLog implements Logger {
-  private options: Settings["log"];
-  private log: ReturnType<typeof createLogger>;
-
-  constructor(options: Settings["log"]) {
-    this.options = options;
-    this.log = open(options);
-  }
-
-  /** Throws, and stays as it is, when the new log file cannot be opened. */
-  replace(options: Settings["log"]): void {
-    // Two loggers must not share a file.
-    this.log.close();
-    try {
-      this.log = open(options);
-      this.options = options;
-    } catch (error) {
-      this.log = open(this.options);
-      throw error;
-    }
-  }
-
-  debug(...line: Parameters<Logger["debug"]>): void {
-    this.log.debug(...line);
-  }
-
-  info(...line: Parameters<Logger["info"]>): void {
-    this.log.info(...line);
-  }
-
-  warn(...line: Parameters<Logger["warn"]>): void {
-    this.log.warn(...line);
-  }
-
-  error(...line: Parameters<Logger["error"]>): void {
-    this.log.error(...line);
-  }
-
-  close(): void {
-    this.log.close();
-  }
-}
-
-function open(options: Settings["log"]): ReturnType<typeof createLogger> {
-  try {
-    return createLogger(options);
-  } catch (cause) {
-    throw new LogRefused(`the log file ${options.file?.path} cannot be opened: ${(cause as Error).message}`, { cause });
-  }
 }

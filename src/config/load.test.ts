@@ -81,7 +81,7 @@ test("the tutorial's configuration, as shipped, means exactly this and warns of 
   const { settings, warnings, errors } = load(shipped);
   assert.deepEqual({ warnings, errors }, { warnings: [], errors: [] });
   assert.deepEqual(settings, {
-    system: { daemon: false, pidFile: "/tmp/nanomq/nanomq.pid" },
+    system: { daemon: false, pidFile: "/tmp/hookmq/hookmq.pid" },
     broker: {
       nodeName: "hookmq",
       version: "1.2.3",

@@ -35,7 +35,7 @@ export interface Sections {
 export function toSettings({ configuration, endpoints, tcp, version }: Sections): Settings {
   const { system, mqtt, log, webhook } = configuration;
   return {
-    system: { daemon: system.daemon, pidFile: system.pid_file ?? "/tmp/nanomq/nanomq.pid" },
+    system: { daemon: system.daemon, pidFile: system.pid_file ?? "/tmp/hookmq/hookmq.pid" },
     broker: {
       nodeName: system.node_name,
       version,

@@ -11,7 +11,7 @@ import type { Outcome } from "./outcome.ts";
 import { breakerFailures } from "./limits.ts";
 
 /** The kinds of outcome that are the endpoint's fault, whatever is delivered. */
-export type Fault = "endpoint" | "auth" | "gone";
+type Fault = "endpoint" | "auth" | "gone";
 
 export type Breaker =
   | { readonly state: "closed"; readonly failuresInRow: number; readonly attemptsMax: number }

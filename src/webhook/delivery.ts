@@ -2,9 +2,9 @@
  * The life of one delivery. What it waits for is told by its neighbours: its turn in its line (`backlog.ts`), its endpoint
  * (`breaker.ts`).
  *
- *   due → attempting → delivered
- *    ↑ └─────│┬─→ expired
- *    └───────┘└─→ dead
+ *   due ⇄ attempting → delivered
+ *    │         └→ dead
+ *    └→ expired (or dropped, when the queue is full)
  */
 import type { Instant } from "../base/clock.ts";
 import type { OwedDelivery } from "../store/change.ts";
@@ -29,7 +29,6 @@ export type Settled = Life &
     | { readonly state: "dead"; readonly because: string; readonly detail: string }
     | { readonly state: "expired" }
   );
-export type Delivery = Due | Attempting | Settled;
 
 export interface Terms {
   schedule: RetrySchedule;

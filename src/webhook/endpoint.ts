@@ -23,7 +23,7 @@ import { refusal } from "./payload-encoding.ts";
 import { RetrySchedule } from "./retry.ts";
 
 /** The end of a delivery, as the store is told. */
-export type SettledAs = "delivered" | "dead" | "dropped" | "expired";
+type SettledAs = "delivered" | "dead" | "dropped" | "expired";
 export type OnSettled = (owed: OwedDelivery, as: SettledAs, reason: string) => void;
 
 export interface EndpointFigures {

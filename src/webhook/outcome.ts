@@ -77,7 +77,7 @@ export function judgeAnswer({ status, retryAfter, excerpt }: Answer, now: Instan
 
 /** How an attempt failed that got no answer. */
 export interface Failure {
-  /** The error's `code`, or the word for why we gave up ourselves. */
+  /** The error's `code` or else its name, or the word for why we gave up ourselves. */
   code: string;
   /** Not a byte of an answer came, on a connection that had served before, for a delivery not sent again yet. */
   free: boolean;
@@ -104,12 +104,13 @@ const failureReasons: ReadonlyMap<string, string> = new Map([
   ["ENETUNREACH", "unreachable"],
   ["UND_ERR_HEADERS_OVERFLOW", "bad_answer"],
   ["UND_ERR_RES_CONTENT_LENGTH_MISMATCH", "bad_answer"],
+  ["ERR_ASSERTION", "bad_answer"], // undici's parser, on answers out of step with the requests
 ]);
 
 function failureReason(code: string): string {
   const reason = failureReasons.get(code);
   if (reason !== undefined) return reason;
-  if (code.startsWith("HPE_")) return "bad_answer";
+  if (code.startsWith("HPE_") || code === "HTTPParserError") return "bad_answer";
   if (/TLS|SSL|CERT|SIGNATURE|SIGNED/.test(code)) return "tls";
   return "connection_failed";
 }

@@ -6,7 +6,7 @@ import type { EventStyle } from "./event.ts";
 import type { EndpointOptions, EventName, RuleOptions, WebhookOptions } from "./options.ts";
 
 /** Endpoints that get one and the same body of an event. */
-export interface Audience {
+interface Audience {
   readonly style: EventStyle;
   readonly endpoints: readonly string[];
 }

@@ -13,7 +13,7 @@ export const system = section(
     }),
     pid_file: optional(text(), {
       meaning:
-        "Where `start` writes its process number, for `stop` and `reload`. Without it: `/tmp/nanomq/nanomq.pid`.",
+        "Where `start` writes its process number, for `stop` and `reload`. Without it: `/tmp/hookmq/hookmq.pid`.",
     }),
     num_taskq_thread: unused("idle", amount, "Task threads of the original.", threads),
     max_taskq_thread: unused("idle", amount, "Task threads of the original.", threads),

@@ -1,7 +1,7 @@
 import type { Terminal } from "./terminal.ts";
 
 /** Remembers what a command said. */
-export class TestTerminal implements Terminal {
+export class FakeTerminal implements Terminal {
   readonly lines: string[] = [];
   readonly complaints: string[] = [];
   readonly isInteractive: boolean;

@@ -1,0 +1,77 @@
+import { EventEmitter } from "node:events";
+import { Readable } from "node:stream";
+import { expect, test } from "vitest";
+import { runProgram } from "./program.ts";
+import { FakeTerminal } from "./fake-terminal.ts";
+import { version } from "./version.ts";
+
+async function run(...args: string[]): Promise<{ code: number; said: string; complained: string }> {
+  const terminal = new FakeTerminal();
+  const code = await runProgram(args, {
+    terminal,
+    signals: new EventEmitter(),
+    stdin: Readable.from([]),
+    env: { HOOKMQ_PID_FILE: "/nonexistent/hookmq.pid" },
+    cwd: "/nonexistent",
+  });
+  return { code, said: terminal.lines.join("\n"), complained: terminal.complaints.join("\n") };
+}
+
+const commands = ["start", "stop", "restart", "reload", "check", "receiver", "pub", "sub"];
+
+test("--version prints the version alone", async () => {
+  expect(await run("--version")).toEqual({ code: 0, said: version, complained: "" });
+});
+
+test("--help names every command", async () => {
+  const { code, said } = await run("--help");
+  expect(code).toBe(0);
+  for (const command of commands) expect(said).toMatch(new RegExp(`^  ${command} `, "m"));
+});
+
+for (const command of commands) {
+  test(`${command} --help explains its flags`, async () => {
+    const { code, said } = await run(command, "--help");
+    expect(code).toBe(0);
+    expect(said).toContain(`Usage: hookmq ${command} [options]`);
+  });
+}
+
+for (const [args, complaint] of [
+  [[], "Usage: hookmq"],
+  [["strat"], "unknown command 'strat'\n(Did you mean start?)"],
+  [["start", "--bad"], "unknown option '--bad'"],
+  [["start", "--conf"], "option '--conf <path>' argument missing"],
+  [["start", "--log_stdout", "yes"], "Allowed choices are true, false"],
+  [["start", "--conf", "a", "--old_conf", "b"], "cannot be used with"],
+  [["start", "extra"], "too many arguments"],
+  [["stop"], "There is no running HookMQ instance."],
+  [["receiver", "--port", "65536"], "a port from 0 to 65535"],
+  [["receiver", "--fail-rate", "2"], "a number from 0 to 1"],
+  [["receiver", "--status", "99"], "an HTTP status"],
+  [["receiver", "--hang", "--close"], "cannot be used with"],
+  [["pub", "-m", "x"], "required option '-t, --topic <name>' not specified"],
+  [["pub", "-t", "x"], "give the message in one way"],
+  [["pub", "-t", "x", "-m", "a", "-n"], "give the message in one way"],
+  [["pub", "-t", "x", "-m", "a", "-q", "3"], "0, 1 or 2"],
+  [["pub", "-t", "x", "-m", "a", "-V", "6"], "3, 4 or 5"],
+  [["sub"], "required option '-t, --topic <filter>' not specified"],
+  [["sub", "-t", "x", "-C", "0"], "a whole number from 1"],
+  [["sub", "-t", "x", "-W", ""], "a number of seconds"],
+] as const) {
+  test(`"${["hookmq", ...args].join(" ")}" is refused with the reason`, async () => {
+    const { code, complained } = await run(...args);
+    expect(code).toBe(1);
+    expect(complained).toContain(complaint);
+  });
+}
+
+test("a refused flag points to the help of its command", async () => {
+  expect((await run("sub", "--nope")).complained).toContain("Try 'hookmq sub --help' for more information.");
+});
+
+test("-h of the clients is the host, and nobody there is said", async () => {
+  const { code, complained } = await run("pub", "-h", "127.0.0.1", "-p", "1", "-t", "x", "-m", "y");
+  expect(code).toBe(1);
+  expect(complained).toContain("nobody listens on 127.0.0.1:1");
+});
