@@ -25,6 +25,9 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
+// Deliveries come and go by the ten thousand: a small nursery keeps their garbage from piling up to hundreds of MB.
+const resourceLimits = { maxYoungGenerationSizeMb: 16 };
+
 // `src/back.ts` in a checkout, `dist/back.js` in the package.
 const backFile = new URL(import.meta.url.endsWith(".ts") ? "./back.ts" : "./back.js", import.meta.url);
 
@@ -44,7 +47,7 @@ export class BackLink implements Store {
     this.log = log;
     this.failed = failed;
     const workerData: BackOptions = { engine, webhook, version };
-    this.worker = new Worker(backFile, { workerData, name: "back" });
+    this.worker = new Worker(backFile, { workerData, name: "back", resourceLimits });
     this.worker.on("message", (message: FromBack) => this.receive(message));
     this.worker.on("error", (error) => this.fail(error instanceof Error ? error : new Error(String(error))));
     this.worker.on("exit", (code) => this.fail(new Error(`the thread ended by itself with code ${code}`)));

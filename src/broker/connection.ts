@@ -189,16 +189,13 @@ export class Connection implements WireUser, PacketSink {
     });
   }
 
-  /**
-   * The Topic Alias for an outgoing message, if the client takes them; `known`: it has heard the topic name already.
-   * `mayAdd`: there is room in the packet to introduce a new one.
-   */
-  outboundAlias(topicName: string, mayAdd: boolean): { property: Buffer; known: boolean } | undefined {
+  /** The Topic Alias for an outgoing message, if the client takes them; `known`: it has heard the topic name already. */
+  outboundAlias(topicName: string): { property: Buffer; known: boolean } | undefined {
     const { outboundAliases } = this;
     if (outboundAliases === undefined) return undefined;
     const former = outboundAliases.get(topicName);
     if (former !== undefined) return { property: aliasProperty(former), known: true };
-    if (!mayAdd || outboundAliases.size >= Math.min(this.outboundAliasMax, outboundTopicAliasesMax)) return undefined;
+    if (outboundAliases.size >= Math.min(this.outboundAliasMax, outboundTopicAliasesMax)) return undefined;
     const alias = outboundAliases.size + 1;
     outboundAliases.set(topicName, alias);
     return { property: aliasProperty(alias), known: false };

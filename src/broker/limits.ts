@@ -25,7 +25,7 @@ export const retainedSliceSteps = 64;
 export const retainedFeedsMax = 10_000;
 
 /** Changes handed to the store and not yet committed; beyond it nobody is read from whose packets add more. */
-export const uncommittedBytesMax = 64 * 1024 * 1024;
+export const uncommittedBytesMax = 8 * 1024 * 1024;
 
 /** Bytes written for one connection that its peer has not taken; beyond it QoS 0 is dropped, QoS 1 and 2 wait in the queue. */
 export const outboxBytesMax = 32 * 1024 * 1024;

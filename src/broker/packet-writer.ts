@@ -62,8 +62,9 @@ export function writeParts(
   let topicBytes = parts.topic.length;
   let properties = extra;
   const unaliased = publishBytes(parts, version5, qos, extra, topicBytes);
-  // A new alias makes the packet larger by its property, and perhaps by a byte of the Property Length.
-  const alias = connection.outboundAlias(topicName, unaliased + 4 <= connection.packetBytesMax);
+  // An alias can make the packet larger by its property, and perhaps by a byte of the Property Length.
+  const hasRoom = unaliased + 4 <= connection.packetBytesMax;
+  const alias = hasRoom ? connection.outboundAlias(topicName) : undefined;
   if (alias !== undefined) {
     properties = Buffer.concat([extra, alias.property]);
     if (alias.known) topicBytes = 0; // [MQTT5 3.3.2.3.4]

@@ -3,7 +3,7 @@ import { lowerQoS } from "../mqtt/packet.ts";
 import type { Broker } from "./broker.ts";
 import { sharedMembersCompared } from "./limits.ts";
 import { forgetBytes, letGo, owe } from "./outbound.ts";
-import { writeMessage } from "./packet-writer.ts";
+import { fitsClient, writeMessage } from "./packet-writer.ts";
 import type { SharedTarget, Target } from "./route.ts";
 import type { Owed, Session } from "./session.ts";
 
@@ -38,9 +38,10 @@ export function passOn(broker: Broker, owed: Owed, from: Session, onlyConnected:
   const qos = lowerQoS(owed.qos, target.qos);
   const { message, retain, sharedFilter } = owed;
   const { subscriptionIdentifiers } = target;
+  const { connection } = target.session;
   if (qos !== 0) owe(broker, target.session, { message, qos, retain, subscriptionIdentifiers, sharedFilter });
-  else if (target.session.connection !== undefined) {
-    writeMessage(broker, target.session.connection, message, retain ? 1 : 0, 0, subscriptionIdentifiers);
+  else if (connection !== undefined && fitsClient(broker, connection, message, 0, subscriptionIdentifiers)) {
+    writeMessage(broker, connection, message, retain ? 1 : 0, 0, subscriptionIdentifiers);
   }
   return true;
 }
