@@ -1,6 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import { PublishView } from "../mqtt/publish-view.ts";
-import { KeptMessage, type Publisher } from "./message.ts";
+import { KeptMessage, ownBytes, type Publisher } from "./message.ts";
 import { type Arena, EncodedPublish } from "./publish-encoder.ts";
 import type { Route } from "./route.ts";
 import type { Session } from "./session.ts";
@@ -40,8 +40,7 @@ export class Arrival {
       const { view, encoded } = this;
       const acceptedAt = this.clock.now();
       const { properties, propertiesStart, propertiesEnd, expiryOffset } = encoded.parts;
-      const payload = Buffer.allocUnsafeSlow(view.payloadEnd - view.payloadStart);
-      view.bytes.copy(payload, 0, view.payloadStart, view.payloadEnd);
+      const payload = ownBytes(view.bytes.subarray(view.payloadStart, view.payloadEnd));
       this.kept = new KeptMessage({
         topicName: this.route.topicName,
         topicBytes: this.route.topicBytes,
@@ -49,9 +48,7 @@ export class Arrival {
         qos: view.qos,
         retain: view.retain,
         properties:
-          propertiesEnd === propertiesStart
-            ? nothing
-            : Buffer.from(properties.subarray(propertiesStart, propertiesEnd)),
+          propertiesEnd === propertiesStart ? nothing : ownBytes(properties.subarray(propertiesStart, propertiesEnd)),
         expiryOffset,
         acceptedAt,
         expiresAt: view.scan.expirySeconds < 0 ? undefined : acceptedAt + view.scan.expirySeconds * 1000,

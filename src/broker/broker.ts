@@ -70,7 +70,7 @@ export class Broker implements OutboxHost {
   readonly slabs = new SlabPool();
   waitingBytes = 0;
   lentBytesInUse = false;
-  /** Payload bytes in all sessions' queues. */
+  /** Bytes of messages in all sessions' queues. */
   queuedBytes = 0;
   readonly startedAt: number;
   private readonly store: Store;
@@ -158,8 +158,7 @@ export class Broker implements OutboxHost {
       else if (target.toSelf !== undefined) deliver(this, target.toSelf, arrival);
     }
     for (const group of shared) {
-      const member = leastLoaded(group);
-      if (member !== undefined) deliver(this, member, arrival);
+      deliver(this, leastLoaded(group), arrival);
     }
     if (targets.length > 0 || shared.length > 0 || interests.length > 0) return ReasonCode.success;
     this.figures.messagesUnmatched++;

@@ -12,11 +12,11 @@ export const topicLevelsMax = 128;
 export const subscriptionsPerSessionMax = 10_000;
 /** Sessions that outlive their connection; beyond it CONNECT is refused with Quota exceeded unless its session exists. */
 export const persistentSessionsMax = 100_000;
-/** Bytes of payload waiting in one session's queue; beyond it the oldest go. */
+/** Bytes of messages waiting in one session's queue; beyond it the oldest go. */
 export const queuedBytesPerSessionMax = 256 * 1024 * 1024;
-/** Bytes of payload waiting in all sessions' queues; beyond it every further message for a queue is dropped. */
+/** Bytes of messages waiting in all sessions' queues; beyond it every further message for a queue is dropped. */
 export const queuedBytesMax = 2 * 1024 * 1024 * 1024;
-/** Retained topics and their payload bytes; beyond either the message is routed but not retained. */
+/** Retained topics and the bytes of their messages; beyond either the message is routed but not retained. */
 export const retainedMessagesMax = 1_000_000;
 export const retainedBytesMax = 1024 * 1024 * 1024;
 /** Steps through the tree of retained topics taken for one connection in a turn. */

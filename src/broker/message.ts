@@ -29,6 +29,16 @@ export interface ApplicationMessage {
   readonly publisher: Publisher;
 }
 
+/**
+ * A copy that shares its memory with nothing. Node cuts small Buffers out of blocks of 64 KiB, and the smallest of them
+ * that stays would keep its whole block.
+ */
+export function ownBytes(bytes: Uint8Array): Buffer {
+  const own = Buffer.allocUnsafeSlow(bytes.length);
+  own.set(bytes);
+  return own;
+}
+
 /** An ApplicationMessage as the broker holds it: with what it takes to send it again and to count its places in the store. */
 export class KeptMessage implements ApplicationMessage {
   readonly topicName: string;
@@ -59,6 +69,11 @@ export class KeptMessage implements ApplicationMessage {
     this.expiresAt = facts.expiresAt;
     this.publisher = facts.publisher;
     this.expiryOffset = facts.expiryOffset;
+  }
+
+  /** What it counts for where the bytes of messages are limited: a publisher chooses its topic and properties too. */
+  get bytes(): number {
+    return this.topicBytes.length + this.properties.length + this.payload.length;
   }
 
   isExpired(now: Instant): boolean {

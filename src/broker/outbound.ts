@@ -48,7 +48,7 @@ export function deliver(broker: Broker, target: Target, arrival: Arrival): void 
 
 /** Puts a QoS 1 or 2 message behind all that the session is owed already. */
 export function owe(broker: Broker, session: Session, owed: Omit<Owed, "position">): void {
-  const bytes = owed.message.payload.length;
+  const bytes = owed.message.bytes;
   if (broker.queuedBytes + bytes > queuedBytesMax) {
     broker.figures.dropped.queueFull++;
     return;
@@ -327,6 +327,6 @@ export function shiftQueue(broker: Broker, session: Session): Owed | undefined {
 }
 
 export function forgetBytes(broker: Broker, session: Session, { message }: Owed): void {
-  session.queuedBytes -= message.payload.length;
-  broker.queuedBytes -= message.payload.length;
+  session.queuedBytes -= message.bytes;
+  broker.queuedBytes -= message.bytes;
 }

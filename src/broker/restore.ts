@@ -5,7 +5,7 @@ import type { StoredMessage } from "../store/change.ts";
 import type { StoredSession, StoredState } from "../store/store.ts";
 import type { Broker } from "./broker.ts";
 import { Awaiting } from "./inflight.ts";
-import { KeptMessage } from "./message.ts";
+import { KeptMessage, ownBytes } from "./message.ts";
 import { Session } from "./session.ts";
 import { subscriptionOf } from "./subscribe.ts";
 
@@ -47,8 +47,8 @@ function restoreSession(broker: Broker, stored: StoredSession, take: (messageId:
     const owed = { message, qos, retain, subscriptionIdentifiers, sharedFilter, position };
     if (state === "queued" || packetIdentifier === undefined) {
       session.queue.push(owed);
-      session.queuedBytes += message.payload.length;
-      broker.queuedBytes += message.payload.length;
+      session.queuedBytes += message.bytes;
+      broker.queuedBytes += message.bytes;
     } else {
       const awaiting = state === "released" ? Awaiting.pubcomp : qos === 1 ? Awaiting.puback : Awaiting.pubrec;
       session.inflight.restore(packetIdentifier, awaiting, owed);
@@ -61,11 +61,11 @@ function restoreSession(broker: Broker, stored: StoredSession, take: (messageId:
 
 function keptMessage(stored: StoredMessage): KeptMessage {
   const { topicName, payload, qos, retain, acceptedAt, expiresAt, publisherClientId, publisherUserName } = stored;
-  const properties = Buffer.from(stored.properties);
+  const properties = ownBytes(stored.properties);
   return new KeptMessage({
     topicName,
-    topicBytes: Buffer.from(topicName),
-    payload: Buffer.from(payload),
+    topicBytes: ownBytes(Buffer.from(topicName)),
+    payload: ownBytes(payload),
     qos,
     retain,
     properties,

@@ -16,7 +16,7 @@ export class Retained {
   hasRoomFor(message: KeptMessage): boolean {
     const former = this.get(message.topicName);
     const count = this.count + (former === undefined ? 1 : 0);
-    const bytes = this.bytes + message.payload.length - (former?.payload.length ?? 0);
+    const bytes = this.bytes + message.bytes - (former?.bytes ?? 0);
     return count <= retainedMessagesMax && bytes <= retainedBytesMax;
   }
 
@@ -43,7 +43,7 @@ export class Retained {
     }
     const former = level.message;
     level.message = message;
-    this.bytes += message.payload.length - (former?.payload.length ?? 0);
+    this.bytes += message.bytes - (former?.bytes ?? 0);
     if (former === undefined) this.count++;
     return former;
   }
@@ -53,7 +53,7 @@ export class Retained {
     if (former !== undefined) {
       deleteBelow(this.root, topicName.split("/"), 0);
       this.count--;
-      this.bytes -= former.payload.length;
+      this.bytes -= former.bytes;
     }
     return former;
   }

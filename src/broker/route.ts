@@ -5,6 +5,7 @@
 import type { QoS } from "../mqtt/packet.ts";
 import { stringBytesMax } from "../mqtt/bytes.ts";
 import { isValidTopicNameBytes } from "../mqtt/topic.ts";
+import { ownBytes } from "./message.ts";
 import type { Session } from "./session.ts";
 import type { Subscribers, Subscription, Subscriptions } from "./subscriptions.ts";
 import type { Tap } from "./tap.ts";
@@ -95,7 +96,7 @@ export class Routes {
     const key = bytes.toString("latin1", start, end);
     const known = this.byTopic.get(key);
     if (known !== undefined) return known;
-    const route = new Route(Buffer.from(bytes.subarray(start, end)));
+    const route = new Route(ownBytes(bytes.subarray(start, end)));
     if (route.valid && end - start <= routeTopicLengthMax) this.remember(key, route);
     return route;
   }
@@ -191,7 +192,7 @@ export function encodeIdentifiers(identifiers: readonly number[]): Buffer {
     }
     bytes.push(rest);
   }
-  return Buffer.from(bytes);
+  return ownBytes(Uint8Array.from(bytes));
 }
 
 export function isReserved(topicName: string): boolean {

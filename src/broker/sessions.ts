@@ -46,7 +46,6 @@ export class Sessions {
     if (former !== undefined && !asked.cleanStart && former.userName === userName) {
       former.expiryTimer?.cancel();
       former.expiryTimer = undefined;
-      this.broker.wills.cancel(former);
       former.expirySeconds = expirySeconds;
       this.broker.turn.add({ type: "session-opened", clientId, userName, expirySeconds });
       return { session: former, sessionPresent: true };
@@ -103,12 +102,11 @@ export class Sessions {
     const inflight = session.inflight.inOrder();
     for (const { entry, awaiting } of inflight) {
       if (entry === undefined) continue;
-      if (entry.sharedFilter !== undefined && awaiting === Awaiting.puback) passOn(broker, entry, session, false);
+      if (entry.sharedFilter !== undefined && awaiting === Awaiting.puback) passOn(broker, entry, false);
       if (session.persistent && awaiting !== Awaiting.pubcomp) entry.message.letGo();
     }
     for (let owed = shiftQueue(broker, session); owed !== undefined; owed = shiftQueue(broker, session)) {
-      if (owed.sharedFilter === undefined || !passOn(broker, owed, session, false))
-        broker.figures.dropped.sessionEnded++;
+      if (owed.sharedFilter === undefined || !passOn(broker, owed, false)) broker.figures.dropped.sessionEnded++;
       if (session.persistent) owed.message.letGo();
     }
   }

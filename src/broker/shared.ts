@@ -8,19 +8,18 @@ import type { SharedTarget, Target } from "./route.ts";
 import type { Owed, Session } from "./session.ts";
 
 /** The member to take a message: one that is connected before one that is not, then the one with least to do. */
-export function leastLoaded(shared: SharedTarget, except?: Session): Target | undefined {
+export function leastLoaded(shared: SharedTarget): Target {
   const { members } = shared;
   const compared = Math.min(members.length, sharedMembersCompared);
   const first = shared.next++ % members.length;
-  let best: Target | undefined;
-  let bestLoad = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < members.length; i++) {
+  let best = members[first];
+  let bestLoad = best.session.load;
+  for (let i = 1; i < members.length; i++) {
     // Beyond the number compared any connected member will do.
-    if (i >= compared && best?.session.connection !== undefined) break;
+    if (i >= compared && best.session.connection !== undefined) break;
     const member = members[(first + i) % members.length];
-    if (member.session === except) continue;
     const load = member.session.load;
-    if (load < bestLoad || best === undefined) {
+    if (load < bestLoad) {
       best = member;
       bestLoad = load;
     }
@@ -29,11 +28,11 @@ export function leastLoaded(shared: SharedTarget, except?: Session): Target | un
 }
 
 /** Passes on what a shared subscription's member will not send any more. [MQTT5 4.8.2-4] [MQTT5 4.8.2-5] */
-export function passOn(broker: Broker, owed: Owed, from: Session, onlyConnected: boolean): boolean {
+export function passOn(broker: Broker, owed: Owed, onlyConnected: boolean): boolean {
   const route = broker.routes.find(owed.message.topicBytes, 0, owed.message.topicBytes.length);
   broker.routes.refresh(route);
   const shared = route.shared.find(({ members }) => members[0].sharedFilter === owed.sharedFilter);
-  const target = shared && leastLoaded(shared, from);
+  const target = shared && leastLoaded(shared);
   if (target === undefined || (onlyConnected && target.session.connection === undefined)) return false;
   const qos = lowerQoS(owed.qos, target.qos);
   const { message, retain, sharedFilter } = owed;
@@ -52,7 +51,7 @@ export function passOnUnsent(broker: Broker, session: Session): void {
   if (!waiting.some(({ sharedFilter }) => sharedFilter !== undefined)) return;
   session.queue.clear();
   for (const owed of waiting) {
-    if (owed.sharedFilter !== undefined && passOn(broker, owed, session, true)) {
+    if (owed.sharedFilter !== undefined && passOn(broker, owed, true)) {
       forgetBytes(broker, session, owed);
       letGo(broker, session, owed);
     } else {

@@ -3,7 +3,7 @@ import type { Instant } from "../base/clock.ts";
 import type { Will } from "../mqtt/packet.ts";
 import { encodePublishedProperties } from "../mqtt/properties.ts";
 import type { Broker } from "./broker.ts";
-import { KeptMessage } from "./message.ts";
+import { KeptMessage, ownBytes } from "./message.ts";
 import type { Session } from "./session.ts";
 
 /** A will as the store keeps it, from CONNECT until it is published or cancelled. */
@@ -26,11 +26,11 @@ export class Wills {
     const { willDelayInterval = 0, ...published } = will.properties ?? {};
     const message = new KeptMessage({
       topicName: will.topicName,
-      topicBytes: Buffer.from(will.topicName),
-      payload: Buffer.from(will.payload),
+      topicBytes: ownBytes(Buffer.from(will.topicName)),
+      payload: ownBytes(will.payload),
       qos: will.qos,
       retain: will.retain,
-      properties: Buffer.from(encodePublishedProperties(published)),
+      properties: ownBytes(encodePublishedProperties(published)),
       expiryOffset: -1,
       acceptedAt: this.broker.clock.now(),
       // The Message Expiry Interval runs from publication. [MQTT5 3.1.3.2.4]

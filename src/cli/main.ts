@@ -2,13 +2,21 @@
 import { runProgram } from "./program.ts";
 import { systemTerminal } from "./terminal.ts";
 
-// `hookmq sub … | head -1`: whoever reads has seen enough.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(0);
-  throw error;
-});
+const args = process.argv.slice(2);
+const isBroker = args[0] === "start" || args[0] === "restart";
 
-process.exitCode = await runProgram(process.argv.slice(2), {
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // A broker owes more to its clients than to its log: a reader that has gone or a full disk does not end it.
+  if (isBroker) return;
+  // `hookmq sub … | head -1`: whoever reads has seen enough.
+  if (error.code === "EPIPE") process.exit(0);
+  process.stderr.write(`the output cannot be written: ${error.message}\n`);
+  process.exit(1);
+});
+// There is nobody left to complain to.
+process.stderr.on("error", () => {});
+
+process.exitCode = await runProgram(args, {
   terminal: systemTerminal,
   signals: process,
   stdin: process.stdin,

@@ -86,7 +86,7 @@ export class Framer {
   private keep(chunk: Buffer, at: number, total = 0): void {
     this.sink.begins(chunk[at]);
     const bytes = chunk.length - at;
-    this.partial = Buffer.allocUnsafe(Math.max(partialCapacity(total, bytes), fixedHeaderBytesMax));
+    this.partial = Buffer.allocUnsafeSlow(Math.max(partialCapacity(total, bytes), fixedHeaderBytesMax));
     chunk.copy(this.partial, 0, at);
     this.partialBytes = bytes;
     this.partialTotal = total;
@@ -121,7 +121,7 @@ export class Framer {
 
   private makeRoom(bytes: number): void {
     if (this.partial!.length >= bytes) return;
-    const larger = Buffer.allocUnsafe(partialCapacity(this.partialTotal, bytes));
+    const larger = Buffer.allocUnsafeSlow(partialCapacity(this.partialTotal, bytes));
     this.partial!.copy(larger, 0, 0, this.partialBytes);
     this.partial = larger;
   }

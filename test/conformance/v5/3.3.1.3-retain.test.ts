@@ -48,6 +48,7 @@ test("the last one of a topic replaces those before [MQTT5 3.3.1-5]", async () =
 });
 
 test("an empty one is handed on like any other, clears the topic, and is not kept itself [MQTT5 3.3.1-6] [MQTT5 3.3.1-7]", async () => {
+  const { count, bytes } = broker.broker.retained;
   await retain("clear", "x");
   const here = await TestClient.connect(broker.port);
   await here.subscribe("clear", { retainHandling: 2 });
@@ -58,7 +59,8 @@ test("an empty one is handed on like any other, clears the topic, and is not kep
   const late = await TestClient.connect(broker.port);
   await late.subscribe("clear");
   await late.nothing();
-  assert.equal(broker.broker.retained.get("clear"), undefined);
+  assert.equal(broker.broker.retained.count, count);
+  assert.equal(broker.broker.retained.bytes, bytes);
 });
 
 test("a message with RETAIN 0 leaves the retained one as it is [MQTT5 3.3.1-8]", async () => {

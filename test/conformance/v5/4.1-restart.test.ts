@@ -131,6 +131,20 @@ for (const [how, end] of [
       await second.nothing();
     });
 
+    test("what comes after it takes its place behind what was there, over any number of them", async () => {
+      const first = await lasting("c");
+      await first.subscribe("t", { qos: 1 });
+      await first.disconnect();
+      for (const text of ["a", "b", "c"]) {
+        const publisher = await TestClient.connect(broker.port);
+        await publisher.publish("t", text, { qos: 1 });
+        await restart();
+      }
+      const last = await lasting("c");
+      assert.deepEqual(await last.receiveTexts(3), ["a", "b", "c"]);
+      await last.nothing();
+    });
+
     test("a QoS 2 message that was received is known: its duplicate is not published again [MQTT5 4.3.3-10]", async () => {
       const first = await lasting("publisher");
       first.sendPublish("t", "x", { qos: 2, packetIdentifier: 8 });

@@ -259,6 +259,15 @@ describe("when the store fails", () => {
     });
   }
 
+  test("a lasting session is not sent what the store does not know it was sent", async () => {
+    const { sleeper, publisher } = await sleeperAndPublisher();
+    publisher.sendPublish("t", "x", { qos: 1, packetIdentifier: 1 });
+    await publisher.nothing();
+    store.failAll();
+    await publisher.answerTo("puback", 1);
+    await sleeper.nothing();
+  });
+
   test("SUBSCRIBE of a lasting session is not answered as if it held: the connection ends [MQTT5 4.13.2-1]", async () => {
     const client = await lasting("c");
     store.slow = true;

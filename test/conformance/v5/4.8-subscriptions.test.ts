@@ -192,6 +192,41 @@ describe("when a member of a Shared Subscription goes", () => {
     await fast.nothing();
   });
 
+  test("what it refuses goes to nobody else [MQTT5 4.8.2-6]", async () => {
+    const [refuses, other] = await members(2, "$share/refuse/refuse", 2);
+    for (const qos of [1, 1, 2, 2] as const) await publisher.publish("refuse", "x", { qos });
+    await other.receiveTexts(2);
+    for (const answer of ["puback", "pubrec"] as const) {
+      const publish = await refuses.expect("publish");
+      assert.ok(publish.qos !== 0);
+      refuses.send({ type: answer, packetIdentifier: publish.packetIdentifier, reasonCode: 0x80 });
+    }
+    await refuses.roundTrip();
+    refuses.destroy();
+    await broker.gone(refuses.clientId);
+    await other.nothing();
+  });
+
+  test("what it leaves keeps to the next one's QoS and Maximum Packet Size [MQTT5 3.1.2-24] [MQTT5 4.8.2-3]", async () => {
+    for (const [qos, maximumPacketSize] of [
+      [0, 100],
+      [1, 100],
+      [0, 1000],
+      [1, 1000],
+    ] as const) {
+      const topicName = `heir/${qos}/${maximumPacketSize}`;
+      const [dies] = await members(1, `$share/heir/${topicName}`, 1);
+      await publisher.publish(topicName, "x".repeat(200), { qos: 1 });
+      await dies.roundTrip();
+      const heir = await TestClient.connect(broker.port, { properties: { maximumPacketSize } });
+      await heir.subscribe(`$share/heir/${topicName}`, { qos });
+      dies.destroy();
+      await broker.gone(dies.clientId);
+      if (maximumPacketSize === 1000) assert.equal((await heir.receive()).qos, qos);
+      await heir.nothing();
+    }
+  });
+
   test("new messages go to members who are there before members who are away", async () => {
     const connect = { clientId: "away", properties: { sessionExpiryInterval: 100 } };
     const away = await TestClient.connect(broker.port, connect);

@@ -73,10 +73,9 @@ describe("figures", () => {
     await broker.close();
     broker = await startBroker({ sysIntervalSeconds: 0 }, { clock });
     const client = await TestClient.connect(broker.port);
-    await client.subscribe("$SYS/#", { retainHandling: 0 });
+    await client.subscribe("$SYS/#");
     clock.advance(100_000);
-    const heard = client.unread.flatMap((packet) => (packet.type === "publish" ? [packet.topicName] : []));
-    assert.ok(heard.every((topicName) => topicName.startsWith("$SYS/brokers/client_status/")));
+    await client.nothing();
   });
 });
 
