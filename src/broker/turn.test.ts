@@ -5,138 +5,151 @@ import { type Store, StoreUnavailable } from "../store/store.ts";
 import { uncommittedBytesMax } from "./limits.ts";
 import { Turn } from "./turn.ts";
 
-/** A store that commits when it is told to. */
-class SlowStore implements Pick<Store, "commit"> {
-  readonly batches: { changes: readonly Change[]; done: (error?: StoreUnavailable) => void }[] = [];
+/** Answers when it is told to. */
+class SlowStore implements Store {
+  readonly commits: { changes: readonly Change[]; done: (error?: StoreUnavailable) => void }[] = [];
 
   commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void {
-    this.batches.push({ changes, done });
+    this.commits.push({ changes, done });
   }
+
+  load(): ReturnType<Store["load"]> {
+    throw new Error("not asked for");
+  }
+
+  async close(): Promise<void> {}
 }
 
-function setUp() {
+const change = (clientId: string): Change => ({ type: "session-ended", clientId });
+
+function begin() {
   const store = new SlowStore();
-  let opened = 0;
-  const turn = new Turn(store as unknown as Store, () => opened++);
   const said: string[] = [];
-  const say = (what: string) => turn.whenCommitted((committed) => said.push(committed ? what : `not ${what}`));
-  return { store, turn, said, say, opened: () => opened };
+  let opened = 0;
+  const turn = new Turn(store, () => opened++);
+  const say = (text: string) => turn.whenCommitted((committed) => said.push(committed ? text : `not ${text}`));
+  return { store, said, turn, say, opened: () => opened };
 }
-
-const cleared = (topicName: string): Change => ({ type: "retained-cleared", topicName });
-const kept = (bytes: number): Change => ({
-  type: "message-kept",
-  messageId: 1,
-  message: {
-    topicName: "a",
-    payload: new Uint8Array(bytes),
-    qos: 1,
-    retain: false,
-    properties: new Uint8Array(0),
-    acceptedAt: 0,
-    expiresAt: undefined,
-    publisherClientId: "p",
-    publisherUserName: undefined,
-  },
-});
 
 describe("first commit, then speak", () => {
-  test("an answer waits for the commit of what was added before it", () => {
-    const { store, turn, said, say } = setUp();
-    turn.add(cleared("a"));
-    say("one");
+  test("a turn with nothing durable speaks as soon as it ends, and commits nothing", () => {
+    const { turn, say, said, store } = begin();
+    say("a");
+    assert.deepEqual(said, []);
+    turn.end();
+    assert.deepEqual(said, ["a"]);
+    assert.equal(store.commits.length, 0);
+  });
+
+  test("a turn with changes speaks when they are safe: one commit, all in order", () => {
+    const { turn, say, said, store } = begin();
+    say("a");
+    turn.add(change("1"));
+    say("b");
+    turn.add(change("2"));
+    say("c");
     turn.end();
     assert.deepEqual(said, []);
-    store.batches[0].done();
-    assert.deepEqual(said, ["one"]);
+    assert.deepEqual(store.commits.map(({ changes }) => changes), [[change("1"), change("2")]]);
+    store.commits[0].done();
+    assert.deepEqual(said, ["a", "b", "c"]);
   });
 
-  test("all of one turn is one batch", () => {
-    const { store, turn } = setUp();
-    turn.add(cleared("a"));
-    turn.add(cleared("b"));
-    turn.end();
-    assert.deepEqual(
-      store.batches.map(({ changes }) => changes.length),
-      [2],
-    );
-  });
-
-  test("a turn with nothing durable speaks at its end, without the store", () => {
-    const { store, turn, said, say } = setUp();
-    say("one");
-    turn.end();
-    assert.deepEqual(said, ["one"]);
-    assert.equal(store.batches.length, 0);
-  });
-
-  test("a turn with nothing durable waits behind one that is being committed", () => {
-    const { store, turn, said, say } = setUp();
-    turn.add(cleared("a"));
-    say("one");
-    turn.end();
-    say("two");
-    turn.end();
+  test("turns speak in the order they ended, those without changes behind those with", () => {
+    const { turn, say, said, store } = begin();
+    for (const [text, durable] of [["a", true], ["b", false], ["c", true], ["d", false]] as const) {
+      if (durable) turn.add(change(text));
+      say(text);
+      turn.end();
+    }
     assert.deepEqual(said, []);
-    store.batches[0].done();
-    assert.deepEqual(said, ["one", "two"]);
+    store.commits[0].done();
+    assert.deepEqual(said, ["a", "b"]);
+    store.commits[1].done();
+    assert.deepEqual(said, ["a", "b", "c", "d"]);
+    say("e");
+    turn.end();
+    assert.deepEqual(said, ["a", "b", "c", "d", "e"]);
   });
 
-  test("what was not committed is told so, and the turns behind it go on", () => {
-    const { store, turn, said, say } = setUp();
-    turn.add(cleared("a"));
-    say("one");
+  test("a store that answers before it returns is fine", () => {
+    const said: boolean[] = [];
+    const store = { commit: (_: unknown, done: () => void) => done() } as unknown as Store;
+    const turn = new Turn(store, () => {});
+    turn.add(change("1"));
+    turn.whenCommitted((committed) => said.push(committed));
     turn.end();
-    turn.add(cleared("b"));
-    say("two");
-    turn.end();
-    store.batches[0].done(new StoreUnavailable("commit"));
-    store.batches[1].done();
-    assert.deepEqual(said, ["not one", "two"]);
+    assert.deepEqual(said, [true]);
   });
 
-  test("an empty turn ends without a word", () => {
-    const { store, turn, opened } = setUp();
+  test("a failed commit is told to its own turn alone", () => {
+    const { turn, say, said, store } = begin();
+    turn.add(change("1"));
+    say("a");
     turn.end();
-    assert.equal(store.batches.length, 0);
-    assert.equal(opened(), 0);
+    turn.add(change("2"));
+    say("b");
+    turn.end();
+    say("c");
+    turn.end();
+    store.commits[0].done(new StoreUnavailable("commit"));
+    assert.deepEqual(said, ["not a"]);
+    store.commits[1].done();
+    assert.deepEqual(said, ["not a", "b", "c"]);
   });
 
-  test("the first change or answer of a turn asks for its end, once", () => {
-    const { turn, say, opened } = setUp();
-    turn.add(cleared("a"));
-    turn.add(cleared("b"));
-    say("one");
-    assert.equal(opened(), 1);
+  test("what a speaker adds and says belongs to the next turn", () => {
+    const { turn, said, store, opened } = begin();
+    turn.add(change("1"));
+    turn.whenCommitted(() => {
+      turn.add(change("2"));
+      turn.whenCommitted(() => said.push("second"));
+    });
     turn.end();
-    say("two");
+    store.commits[0].done();
     assert.equal(opened(), 2);
+    assert.equal(turn.changeCount, 1);
+    turn.end();
+    store.commits[1].done();
+    assert.deepEqual(said, ["second"]);
   });
 });
 
-describe("a store that falls behind", () => {
-  test("is full beyond the limit, and has room again at half of it", () => {
-    const { store, turn } = setUp();
-    let room = 0;
-    for (let i = 0; i < 4; i++) {
-      turn.add(kept(uncommittedBytesMax / 4));
-      turn.end();
-    }
-    assert.equal(turn.isFull, true);
-    turn.whenRoom(() => room++);
-    store.batches[0].done();
-    assert.equal(turn.isFull, false);
-    assert.equal(room, 0);
-    store.batches[1].done();
-    store.batches[2].done();
-    assert.equal(room, 1);
-    store.batches[3].done();
-    assert.equal(room, 1);
-  });
+test("a turn asks for its end once, with its first change or speaker; an empty one ends without a trace", () => {
+  const { turn, say, store, opened } = begin();
+  turn.end();
+  assert.equal(opened(), 0);
+  say("a");
+  say("b");
+  turn.add(change("1"));
+  assert.equal(opened(), 1);
+  assert.equal(turn.changeCount, 1);
+  turn.end();
+  assert.equal(turn.changeCount, 0);
+  turn.add(change("2"));
+  assert.equal(opened(), 2);
+  turn.end();
+  turn.end();
+  assert.equal(store.commits.length, 2);
+});
 
-  test("counts what the present turn has added already", () => {
-    const { turn } = setUp();
-    turn.add(kept(uncommittedBytesMax));
-    assert.equal(turn.isFull, true);
-  });
+test("what the store has not answered for has a bound: beyond it others wait, until half of it is done", () => {
+  const { turn, store } = begin();
+  const acts: string[] = [];
+  const payload = new Uint8Array(uncommittedBytesMax / 8);
+  const message = { topicName: "a", payload, qos: 1, retain: false, properties: new Uint8Array() } as const;
+  const publisher = { acceptedAt: 0, expiresAt: undefined, publisherClientId: "c", publisherUserName: undefined };
+  let messageId = 0;
+  while (!turn.isFull) {
+    turn.add({ type: "message-kept", messageId: ++messageId, message: { ...message, ...publisher } });
+    turn.end();
+  }
+  assert.equal(messageId, 8);
+  turn.whenRoom(() => acts.push("goes on"));
+  for (const [i, { done }] of store.commits.entries()) {
+    assert.deepEqual(acts, i <= 4 ? [] : ["goes on"]);
+    done();
+  }
+  assert.equal(turn.isFull, false);
+  assert.deepEqual(acts, ["goes on"]);
 });

@@ -1,0 +1,166 @@
+/** The closed lists and tables of docs/webhooks.md are those of the code. */
+import { describe, expect, test } from "vitest";
+import type { ApplicationMessage } from "../../src/broker/message.ts";
+import type { ClientInfo, DisconnectReason } from "../../src/broker/tap.ts";
+import { ReasonCode } from "../../src/mqtt/reason-code.ts";
+import { connackBody, disconnectedBody, publishBody } from "../../src/webhook/event.ts";
+import { eventNames } from "../../src/webhook/options.ts";
+import { judgeAnswer } from "../../src/webhook/outcome.ts";
+import { base62 } from "../../src/webhook/payload-encoding.ts";
+import { requestHead } from "../../src/webhook/request-head.ts";
+import { read, rows, section, unquoted } from "./markdown.ts";
+
+const page = read("docs/webhooks.md");
+const client: ClientInfo = {
+  clientId: "c",
+  userName: undefined,
+  protocolVersion: 4,
+  keepAliveSeconds: 60,
+  cleanStart: true,
+  remoteAddress: "127.0.0.1",
+  remotePort: 1,
+};
+const message: ApplicationMessage = {
+  topicName: "t",
+  payload: Buffer.from("hello"),
+  qos: 1,
+  retain: false,
+  properties: Buffer.alloc(0),
+  acceptedAt: 1,
+  expiresAt: undefined,
+  publisher: { clientId: "c", userName: undefined },
+};
+
+test("the events that fire, and in the README those that do not yet", () => {
+  const [fire] = tablesOf(section(page, "Events"));
+  expect(fire.map(([event]) => unquoted(event)).sort()).toEqual([...eventNames].sort());
+  const known = new Set(read("src/config/sections/webhook.ts").match(/(?<=")on_\w+(?=")/g));
+  const later = [...known].filter((name) => !(eventNames as readonly string[]).includes(name));
+  expect(later).toHaveLength(10);
+  expect(
+    section(read("README.md"), "What is not there yet")
+      .match(/(?<=`)on_\w+(?=`)/g)
+      ?.sort(),
+  ).toEqual(later.sort());
+});
+
+describe("bodies have the keys of their table, in its order", () => {
+  const [connack, disconnected, publish] = tablesOf(section(page, "Bodies"));
+  test.each([
+    ["on_client_connack", connack, connackBody(client, ReasonCode.success)],
+    ["on_client_disconnected", disconnected, disconnectedBody(client, "normal")],
+    ["on_message_publish", publish, publishBody(message, { bodyEncoding: "plain", timestampUnit: "ms" })!],
+  ] as const)("%s", (_event, table, body) => {
+    const event: Record<string, unknown> = JSON.parse(Buffer.from(body).toString());
+    const shown = Object.entries(event).map(([key, value]) => [key, typeof value]);
+    expect(table.map(([key, type]) => [unquoted(key), type])).toEqual(shown);
+  });
+});
+
+test("`hello` in each encoding", () => {
+  expect(section(page, "Payloads")).toContain(`\`hello\`, \`${btoa("hello")}\` or \`${base62(Buffer.from("hello"))}\``);
+});
+
+test("the headers of every request", () => {
+  const told = rows(section(page, "Requests")).map(([header]) => unquoted(header));
+  const endpoint = { url: "http://h/", headers: [] } as unknown as Parameters<typeof requestHead>[0];
+  const { headers } = requestHead(endpoint, "1");
+  const inAttempt = [...read("src/webhook/attempt.ts").matchAll(/^ {4}"([a-z-]+)",$/gm)].map((match) => match[1]);
+  const names = [...headers.filter((_, index) => index % 2 === 0), ...inAttempt];
+  expect(told.slice(1).sort()).toEqual(names.sort());
+});
+
+test("`conn_ack`: the reasons with which the broker answers a CONNECT", () => {
+  const told = rows(section(page, "Refused or welcome: `conn_ack`")).map(([value]) => unquoted(value));
+  const source = read("src/broker/connect.ts");
+  const named = new Set([...source.matchAll(/ReasonCode\.(\w+)/g)].map((match) => match[1]));
+  named.delete("sessionTakenOver"); // said to the connection before
+  const bodies = [...named].map((name) => connackBody(client, ReasonCode[name as keyof typeof ReasonCode]));
+  const values = bodies.map((body) => JSON.parse(Buffer.from(body).toString()).conn_ack);
+  expect(told.sort()).toEqual(values.sort());
+});
+
+test("`reason`: every word there is", () => {
+  const told = rows(section(page, "Why a client left: `reason`")).map(([value]) => unquoted(value));
+  const declaration = /export type DisconnectReason =([^;]*);/.exec(read("src/broker/tap.ts"))![1];
+  const words = [...declaration.matchAll(/"(\w+)"/g)].map((match) => match[1] as DisconnectReason);
+  expect(told).toEqual(words);
+});
+
+describe("what an answer means", () => {
+  const table = rows(section(page, "What an answer means"));
+  const statuses = Array.from({ length: 400 }, (_, index) => 200 + index);
+
+  test.each(table)("%s: %s", (which, kind, follows) => {
+    const judged = statuses.filter((status) => rowOf(status)?.[0] === which).map((status) => outcomeOf(status));
+    expect(judged.length).toBeGreaterThan(0);
+    for (const outcome of judged) {
+      expect(outcome.kind).toBe(kind);
+      const deadBecause = /dead letter `(\w+)`/.exec(follows)?.[1];
+      expect(outcome.kind === "rejected" ? outcome.reason : undefined).toBe(deadBecause);
+      const slowsDown = outcome.kind === "retry" && outcome.slowDown;
+      expect(slowsDown).toBe(follows.includes("half as many"));
+    }
+  });
+
+  test("every status stands in one row", () => {
+    expect(statuses.filter((status) => rowOf(status) === undefined)).toEqual([]);
+  });
+
+  function outcomeOf(status: number) {
+    return judgeAnswer({ status, retryAfter: undefined, excerpt: "" }, 0);
+  }
+
+  /** One that is named itself, else the range it lies in. */
+  function rowOf(status: number): string[] | undefined {
+    const inRange = ([which]: string[]) => {
+      const [, first, last] = /(\d+)–(\d+)/.exec(which) ?? [];
+      return first !== undefined && Number(first) <= status && status <= Number(last);
+    };
+    return table.find(([which]) => which.split(", ").includes(String(status))) ?? table.find(inRange);
+  }
+});
+
+test("the words for no answer", () => {
+  const source = read("src/webhook/outcome.ts");
+  const failures = source.slice(source.indexOf("const failureReasons"), source.indexOf("/** Milliseconds to wait"));
+  const words = new Set(
+    [...failures.matchAll(/\[\s*"[\w]+", "(\w+)"\]|return "(\w+)"/g)].map((match) => match[1] ?? match[2]),
+  );
+  const told = /No answer is an illness[\s\S]*?are the words/.exec(page)![0];
+  expect(new Set([...told.matchAll(/`(\w+)`/g)].map((match) => match[1]))).toEqual(words);
+});
+
+test("the reasons with which a delivery ends", () => {
+  const told = Object.fromEntries(
+    tablesOf(section(page, "Limits"))[1].map(([end, reasons]) => [
+      end,
+      [...reasons.matchAll(/`(\w+)`/g)].map((match) => match[1]).sort(),
+    ]),
+  );
+  const find = (file: string, pattern: RegExp) => [...read(file).matchAll(pattern)].map((match) => match[1]);
+  expect(told).toEqual({
+    dead: [
+      ...new Set([
+        ...find("src/webhook/outcome.ts", /rejected\("(\w+)"\)/g),
+        ...find("src/webhook/payload-encoding.ts", /"(\w*too_large\w*)"/g),
+        ...find("src/webhook/delivery.ts", /because: "(\w+)"/g),
+      ]),
+    ].sort(),
+    dropped: [
+      ...new Set([
+        ...find("src/webhook/endpoint.ts", /this\.drop\([^)]*"(\w+)"\)/g),
+        ...find("src/webhook/dispatcher.ts", /"dropped", "(\w+)"/g),
+      ]),
+    ].sort(),
+    expired: find("src/webhook/endpoint.ts", /"expired", "(\w+)"/g),
+  });
+});
+
+/** The tables of a text, one after another. */
+function tablesOf(text: string): string[][][] {
+  return text
+    .split(/\n(?!\|)/)
+    .map(rows)
+    .filter((table) => table.length > 0);
+}
