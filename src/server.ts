@@ -42,6 +42,7 @@ export async function startServer({ settings, log }: { settings: Settings; log: 
     await broker.stop();
     const closed = listeners.map((listener) => listener.close(closeGraceMs));
     await Promise.all([...closed, back.stopDeliveries(deliverGraceMs)]);
+    await sayWhatIsLost(back, log);
     await back.close();
   };
   try {
@@ -68,6 +69,14 @@ export async function startServer({ settings, log }: { settings: Settings; log: 
     },
     stop,
   };
+}
+
+/** The memory engine ends with the process. */
+async function sayWhatIsLost(back: BackLink, log: Logger): Promise<void> {
+  for (const { endpoint, queued, inflight } of await back.figures()) {
+    const deliveries = queued + inflight;
+    if (deliveries > 0) log.warn("webhook deliveries not made before the stop are lost", { endpoint, deliveries });
+  }
 }
 
 function sectionsThatNeedRestart(current: Settings, next: Settings): string[] {

@@ -2,7 +2,7 @@ import type { ReasonCode } from "../mqtt/reason-code.ts";
 import { ReasonCode as Reason } from "../mqtt/reason-code.ts";
 
 /** What a CONNECT says of who is there. */
-export interface Credentials {
+interface Credentials {
   readonly clientId: string;
   readonly userName: string | undefined;
   readonly password: Uint8Array | undefined;
@@ -10,7 +10,7 @@ export interface Credentials {
 }
 
 /** Who a connected client is. */
-export interface Identity {
+interface Identity {
   readonly clientId: string;
   readonly userName: string | undefined;
   readonly remoteAddress: string;

@@ -111,6 +111,8 @@ function conclude(broker: Broker, connection: Connection, packet: Connect, verdi
   connection.silenceMsMax = keepAliveSeconds * 1000 * broker.options.keepAliveMultiplier;
   connection.sendQuotaMax = Math.min(packet.properties?.receiveMaximum ?? 0xffff, broker.options.inflightMessagesMax);
   connection.sendQuota = connection.sendQuotaMax;
+  connection.receiveMaximum = broker.options.receiveMaximum;
+  connection.inboundAliasMax = broker.options.topicAliasMax;
   connection.outboundAliasMax = packet.properties?.topicAliasMaximum ?? 0;
   if (connection.outboundAliasMax > 0) connection.outboundAliases = new Map();
   broker.wills.set(session, packet.will);

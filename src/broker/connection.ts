@@ -55,6 +55,9 @@ export class Connection implements WireUser, PacketSink {
   version: ProtocolVersion = 4;
   /** The client's Maximum Packet Size. */
   packetBytesMax = Number.POSITIVE_INFINITY;
+  /** What its CONNACK allowed this client, whatever the options say by now. */
+  receiveMaximum = 0;
+  inboundAliasMax = 0;
   /** QoS 1 and 2 messages that may still be sent before an acknowledgement is due. [MQTT5 4.9] */
   sendQuota = 0;
   sendQuotaMax = 0;

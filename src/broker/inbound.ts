@@ -22,7 +22,7 @@ export function receivePublish(broker: Broker, connection: Connection, view: Pub
   }
   if (route.reserved || !broker.access.mayPublish(connection.client, route.topicName))
     return refuse(connection, view, ReasonCode.notAuthorized);
-  if (connection.version5 && qos !== 0 && isOverReceiveMaximum(broker, connection)) {
+  if (connection.version5 && qos !== 0 && isOverReceiveMaximum(connection)) {
     const message = "more messages are unacknowledged than Receive Maximum allows";
     throw new ProtocolError(ReasonCode.receiveMaximumExceeded, message); // [MQTT5 3.3.4-9]
   }
@@ -65,7 +65,7 @@ function resolveRoute(broker: Broker, connection: Connection, view: PublishView)
   if (topicStart === topicEnd) {
     if (topicAlias === 0)
       throw topicError(connection, ReasonCode.protocolError, "the topic name is empty and there is no Topic Alias"); // [MQTT5 3.3.2-8]
-    checkAlias(broker, topicAlias);
+    checkAlias(connection, topicAlias);
     route = connection.inboundAliases?.[topicAlias];
     if (route === undefined)
       throw new ProtocolError(ReasonCode.protocolError, `Topic Alias ${topicAlias} stands for no topic yet`); // [MQTT5 3.3.4]
@@ -78,16 +78,16 @@ function resolveRoute(broker: Broker, connection: Connection, view: PublishView)
     connection.lastRoute = route;
   }
   if (topicAlias !== 0) {
-    checkAlias(broker, topicAlias);
+    checkAlias(connection, topicAlias);
     connection.inboundAliases ??= [];
     connection.inboundAliases[topicAlias] = route;
   }
   return route;
 }
 
-function checkAlias(broker: Broker, topicAlias: number): void {
-  if (topicAlias <= broker.options.topicAliasMax) return;
-  const message = `Topic Alias ${topicAlias} is over the maximum of ${broker.options.topicAliasMax}`;
+function checkAlias({ inboundAliasMax }: Connection, topicAlias: number): void {
+  if (topicAlias <= inboundAliasMax) return;
+  const message = `Topic Alias ${topicAlias} is over the maximum of ${inboundAliasMax}`;
   throw new ProtocolError(ReasonCode.topicAliasInvalid, message); // [MQTT5 3.3.2-9]
 }
 
@@ -116,6 +116,6 @@ function refuse(connection: Connection, view: PublishView, reasonCode: ReasonCod
   connection.answer(view.qos === 1 ? "puback" : "pubrec", view.packetIdentifier, reasonCode);
 }
 
-function isOverReceiveMaximum(broker: Broker, { session, heldPubacks }: Connection): boolean {
-  return heldPubacks + (session.received?.size ?? 0) >= broker.options.receiveMaximum;
+function isOverReceiveMaximum({ session, heldPubacks, receiveMaximum }: Connection): boolean {
+  return heldPubacks + (session.received?.size ?? 0) >= receiveMaximum;
 }

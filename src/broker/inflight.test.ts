@@ -31,7 +31,10 @@ describe("Packet Identifiers", () => {
     for (let i = 0; i < 60_000; i++) taken.add(window.take(Awaiting.puback, i));
     assert.equal(taken.size, 60_000);
     assert.equal(window.count, 60_000);
-    assert.deepEqual(window.inOrder().map(({ entry }) => entry), Array.from({ length: 60_000 }, (_, i) => i));
+    assert.deepEqual(
+      window.inOrder().map(({ entry }) => entry),
+      Array.from({ length: 60_000 }, (_, i) => i),
+    );
     for (const identifier of taken) window.settle(identifier);
     assert.equal(window.count, 0);
     assert.deepEqual(window.inOrder(), []);
@@ -39,7 +42,10 @@ describe("Packet Identifiers", () => {
 });
 
 test("does what a plain map in order of taking does, whatever is asked of it", () => {
-  const act = fc.record({ kind: fc.constantFrom("take", "take", "take", "release", "settle", "look"), which: fc.nat() });
+  const act = fc.record({
+    kind: fc.constantFrom("take", "take", "take", "release", "settle", "look"),
+    which: fc.nat(),
+  });
   fc.assert(
     fc.property(fc.array(act, { maxLength: 400 }), (acts) => {
       const window = new InflightWindow<string>();
@@ -66,7 +72,11 @@ test("does what a plain map in order of taking does, whatever is asked of it", (
         if (model.has(probe)) assert.equal(window.entry(probe), model.get(probe)!.entry);
         assert.equal(window.count, model.size);
       });
-      const expected = [...model].map(([packetIdentifier, { awaiting, entry }]) => ({ packetIdentifier, awaiting, entry }));
+      const expected = [...model].map(([packetIdentifier, { awaiting, entry }]) => ({
+        packetIdentifier,
+        awaiting,
+        entry,
+      }));
       assert.deepEqual(window.inOrder(), expected);
     }),
   );
@@ -77,7 +87,10 @@ test("what is put back keeps its identifier and order, and the next comes behind
     fc.property(fc.uniqueArray(fc.integer({ min: 1, max: 65_535 }), { minLength: 1, maxLength: 50 }), (identifiers) => {
       const window = new InflightWindow<number>();
       for (const identifier of identifiers) window.restore(identifier, Awaiting.pubrec, identifier);
-      assert.deepEqual(window.inOrder().map(({ packetIdentifier }) => packetIdentifier), identifiers);
+      assert.deepEqual(
+        window.inOrder().map(({ packetIdentifier }) => packetIdentifier),
+        identifiers,
+      );
       for (const identifier of identifiers) {
         assert.equal(window.state(identifier), Awaiting.pubrec);
         assert.equal(window.entry(identifier), identifier);

@@ -33,7 +33,9 @@ const topicFilter = fc
   .tuple(fc.array(fc.oneof(level, fc.constant("+")), { maxLength: 4 }), fc.boolean())
   .map(([levels, all]) => [...levels, ...(all ? ["#"] : [])].join("/"))
   .filter((text) => text !== "");
-const acts = fc.array(fc.tuple(topicName, fc.constantFrom("set", "set", "delete"), fc.string({ maxLength: 5 })), { maxLength: 60 });
+const acts = fc.array(fc.tuple(topicName, fc.constantFrom("set", "set", "delete"), fc.string({ maxLength: 5 })), {
+  maxLength: 60,
+});
 
 test("holds what a plain map holds, finds what looking at every topic finds, and leaves nothing behind", () => {
   fc.assert(
@@ -52,10 +54,19 @@ test("holds what a plain map holds, finds what looking at every topic finds, and
         assert.equal(retained.get(name), model.get(name));
       }
       assert.equal(retained.count, model.size);
-      assert.equal(retained.bytes, [...model.values()].reduce((sum, { bytes }) => sum + bytes, 0));
+      assert.equal(
+        retained.bytes,
+        [...model.values()].reduce((sum, { bytes }) => sum + bytes, 0),
+      );
       for (const filter of filters) {
         const expected = [...model.keys()].filter((name) => matches(parseTopicFilter(filter)!, parseTopicName(name)!));
-        assert.deepEqual(walked(retained, filter).map(({ topicName }) => topicName).sort(), expected.sort(), filter);
+        assert.deepEqual(
+          walked(retained, filter)
+            .map(({ topicName }) => topicName)
+            .sort(),
+          expected.sort(),
+          filter,
+        );
       }
       for (const name of model.keys()) retained.delete(name);
       assert.deepEqual(retained, new Retained());

@@ -89,6 +89,9 @@ test("subscribing again takes the place of the former subscription", () => {
   subscriptions.add(subscription(sessions[0], "a/+"));
   subscriptions.add({ ...subscription(sessions[0], "a/+"), qos: 2 });
   const [{ plain }] = subscriptions.match("a/b");
-  assert.deepEqual(Array.from(plain.values(), ({ qos }) => qos), [2]);
+  assert.deepEqual(
+    Array.from(plain.values(), ({ qos }) => qos),
+    [2],
+  );
   assert.equal(subscriptions.count, 1);
 });

@@ -50,14 +50,22 @@ describe("first commit, then speak", () => {
     say("c");
     turn.end();
     assert.deepEqual(said, []);
-    assert.deepEqual(store.commits.map(({ changes }) => changes), [[change("1"), change("2")]]);
+    assert.deepEqual(
+      store.commits.map(({ changes }) => changes),
+      [[change("1"), change("2")]],
+    );
     store.commits[0].done();
     assert.deepEqual(said, ["a", "b", "c"]);
   });
 
   test("turns speak in the order they ended, those without changes behind those with", () => {
     const { turn, say, said, store } = begin();
-    for (const [text, durable] of [["a", true], ["b", false], ["c", true], ["d", false]] as const) {
+    for (const [text, durable] of [
+      ["a", true],
+      ["b", false],
+      ["c", true],
+      ["d", false],
+    ] as const) {
       if (durable) turn.add(change(text));
       say(text);
       turn.end();

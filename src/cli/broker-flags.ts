@@ -96,16 +96,7 @@ export function loadFor(flags: BrokerFlags, { env, cwd }: Place): LoadResult {
 
 /** Where the running broker's pid file is; a configuration with mistakes does not hide it. */
 export function pidFileFor(flags: FileFlags, place: Place): string {
-  const { settings } = loadFor(flags, place);
-  if (settings !== undefined) return path.resolve(place.cwd, settings.system.pidFile);
-  const { HOOKMQ_PID_FILE, NANOMQ_PID_FILE } = place.env;
-  const bare = loadSettings({
-    env: { HOOKMQ_PID_FILE, NANOMQ_PID_FILE },
-    cwd: place.cwd,
-    files: { read: () => ({ outcome: "missing" }) },
-    version,
-  });
-  return path.resolve(place.cwd, bare.settings!.system.pidFile);
+  return path.resolve(place.cwd, loadFor(flags, place).pidFile);
 }
 
 export function overridesOf(flags: BrokerFlags): Overrides {

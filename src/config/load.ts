@@ -23,7 +23,7 @@ import { defaultBind } from "./sections/listeners.ts";
 import type { EndpointKeys } from "./sections/webhook.ts";
 import { endpoint } from "./sections/webhook.ts";
 import type { Settings } from "./settings.ts";
-import { toSettings } from "./settings.ts";
+import { defaultPidFile, toSettings } from "./settings.ts";
 
 export interface LoadRequest {
   /** `--conf`, or `--old_conf` with `oldConf`. */
@@ -42,6 +42,8 @@ export interface LoadRequest {
 export interface LoadResult {
   /** Absent when there are errors. */
   settings: Settings | undefined;
+  /** Known as far as it can be even with errors, so that a running broker is still found. */
+  pidFile: string;
   /** The file that was used; `undefined`: none, all is default. */
   file: FoundFile | undefined;
   effective: Effective[];
@@ -87,7 +89,13 @@ export function loadSettings(request: LoadRequest): LoadResult {
   if (settings?.listeners.tcp.length === 0) {
     warnings.push({ at: valueAt(root, ["listeners"])?.at ?? root.at, what: "no listener is on: nobody can connect" });
   }
-  return { settings, file, effective, warnings, errors, sources: tree.sources };
+  const pidFile = settings?.system.pidFile ?? textAt(root, ["system", "pid_file"]) ?? defaultPidFile;
+  return { settings, pidFile, file, effective, warnings, errors, sources: tree.sources };
+}
+
+function textAt(root: HoconObject, names: string[]): string | undefined {
+  const value = valueAt(root, names);
+  return value?.kind === "string" ? value.text : undefined;
 }
 
 const allPaths = keyPaths(configuration);

@@ -23,6 +23,8 @@ interface SystemOptions {
   pidFile: string;
 }
 
+export const defaultPidFile = "/tmp/hookmq/hookmq.pid";
+
 export interface Sections {
   configuration: Configuration;
   /** Of `webhook`, each with what it inherits. */
@@ -35,7 +37,7 @@ export interface Sections {
 export function toSettings({ configuration, endpoints, tcp, version }: Sections): Settings {
   const { system, mqtt, log, webhook } = configuration;
   return {
-    system: { daemon: system.daemon, pidFile: system.pid_file ?? "/tmp/hookmq/hookmq.pid" },
+    system: { daemon: system.daemon, pidFile: system.pid_file ?? defaultPidFile },
     broker: {
       nodeName: system.node_name,
       version,

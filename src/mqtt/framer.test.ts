@@ -44,8 +44,16 @@ const expectedOf = (packets: readonly (readonly [number, Uint8Array])[]) =>
 /** Bodies of the lengths where the Remaining Length grows by a byte, and of others. */
 const bodies = fc.oneof(
   { weight: 6, arbitrary: fc.uint8Array({ maxLength: 20 }) },
-  { weight: 2, arbitrary: fc.constantFrom(126, 127, 128, 129, 4094, 4095, 4096, 5000).map((length) => new Uint8Array(length).fill(7)) },
-  { weight: 1, arbitrary: fc.constantFrom(16_382, 16_383, 16_384, 16_385).map((length) => new Uint8Array(length).fill(9)) },
+  {
+    weight: 2,
+    arbitrary: fc
+      .constantFrom(126, 127, 128, 129, 4094, 4095, 4096, 5000)
+      .map((length) => new Uint8Array(length).fill(7)),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom(16_382, 16_383, 16_384, 16_385).map((length) => new Uint8Array(length).fill(9)),
+  },
 );
 const packets = fc.array(fc.tuple(fc.integer({ min: 0, max: 255 }), bodies), { maxLength: 12 });
 
@@ -85,7 +93,11 @@ describe("packets come out as they went in", () => {
   });
 
   test("cut in two at each place", () => {
-    const stream = Buffer.concat([packetOf(0x30, Buffer.alloc(200, 1)), packetOf(0xc0, Buffer.alloc(0)), packetOf(0x82, Buffer.from("abc"))]);
+    const stream = Buffer.concat([
+      packetOf(0x30, Buffer.alloc(200, 1)),
+      packetOf(0xc0, Buffer.alloc(0)),
+      packetOf(0x82, Buffer.from("abc")),
+    ]);
     const whole = framed([stream]).packets;
     assert.equal(whole.length, 3);
     for (let at = 0; at <= stream.length; at++) {
@@ -96,7 +108,10 @@ describe("packets come out as they went in", () => {
   test("what follows in a chunk is there even when the sink keeps the bytes it was given", () => {
     // Chunks are the sink's for good: a packet put together later must not be put together in them.
     const kept: Buffer[] = [];
-    const framer = new Framer({ packet: (bytes, start, _, end) => kept.push(bytes.subarray(start, end)), begins: () => {} }, 1000);
+    const framer = new Framer(
+      { packet: (bytes, start, _, end) => kept.push(bytes.subarray(start, end)), begins: () => {} },
+      1000,
+    );
     const one = packetOf(0x30, Buffer.alloc(10, 1));
     const two = packetOf(0x30, Buffer.alloc(10, 2));
     const three = packetOf(0x30, Buffer.alloc(10, 3));
@@ -139,7 +154,8 @@ describe("the Remaining Length", () => {
 });
 
 describe("the size limit", () => {
-  const isTooLarge = (error: unknown) => error instanceof ProtocolError && error.reasonCode === ReasonCode.packetTooLarge;
+  const isTooLarge = (error: unknown) =>
+    error instanceof ProtocolError && error.reasonCode === ReasonCode.packetTooLarge;
 
   test("counts the fixed header, and is judged as soon as that is there", () => {
     const largest = packetOf(0x30, Buffer.alloc(97, 1));

@@ -9,7 +9,7 @@ export const system = section(
     daemon: key(flag, { default: "false", meaning: "Run in the background." }),
     node_name: key(text({ type: "a name without `/`, `+`, `#`", check: topicLevel }), {
       default: "hookmq",
-      meaning: "Names this broker in `$SYS/brokers/<node name>/…`.",
+      meaning: "Names this broker: the publisher of its own messages below `$SYS/brokers/`.",
     }),
     pid_file: optional(text(), {
       meaning:
