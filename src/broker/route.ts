@@ -9,7 +9,7 @@ import { ownBytes } from "./message.ts";
 import type { Session } from "./session.ts";
 import type { Subscribers, Subscription, Subscriptions } from "./subscriptions.ts";
 import type { Tap } from "./tap.ts";
-import { routesMax, routeTopicBytesMax, routeTopicLengthMax, topicLevelsMax } from "./limits.ts";
+import { routesMax, routeTargetsMax, routeTopicBytesMax, routeTopicLengthMax, topicLevelsMax } from "./limits.ts";
 
 const nothing = Buffer.alloc(0);
 
@@ -78,6 +78,10 @@ export class Routes {
   private readonly taps: readonly Tap[];
   private readonly byTopic = new Map<string, Route>();
   private topicBytes = 0;
+  /** Targets that remembered routes have been given since they were last forgotten. */
+  private targetCount = 0;
+  /** What a session gets through one subscription alone is the same for every topic: made once. */
+  private readonly lone = new WeakMap<Subscription, Target>();
   /** Goes up with every change that may concern a route. */
   private epoch = 0;
 
@@ -106,8 +110,10 @@ export class Routes {
     if (route.epoch === this.epoch) return;
     route.epoch = this.epoch;
     const found = this.subscriptions.match(route.topicName);
-    route.targets = targetsOf(found);
-    route.shared = sharedTargetsOf(found);
+    route.targets = this.targetsOf(found);
+    route.shared = this.sharedTargetsOf(found);
+    this.targetCount += route.targets.length;
+    for (const { members } of route.shared) this.targetCount += members.length;
     const interests: TapInterest[] = [];
     for (const tap of this.taps) {
       const interest = tap.interest?.(route.topicName);
@@ -118,18 +124,45 @@ export class Routes {
 
   private remember(key: string, route: Route): void {
     // Topics are the publishers' to choose. Forgetting all is simple and rare; what is in use comes back at its next message.
-    if (this.byTopic.size >= routesMax || this.topicBytes > routeTopicBytesMax) {
+    if (this.byTopic.size >= routesMax || this.topicBytes > routeTopicBytesMax || this.targetCount > routeTargetsMax) {
       this.byTopic.clear();
       this.topicBytes = 0;
+      this.targetCount = 0;
     }
     this.byTopic.set(key, route);
     this.topicBytes += key.length;
   }
+
+  private targetsOf(found: readonly Subscribers[]): Target[] {
+    const [only] = found;
+    if (found.length === 1) return Array.from(only.plain.values(), this.loneTargetOf);
+    return Array.from(bySession(found).values(), (subscriptions) =>
+      subscriptions.length === 1 ? this.loneTargetOf(subscriptions[0]) : targetOf(subscriptions),
+    );
+  }
+
+  private sharedTargetsOf(found: readonly Subscribers[]): SharedTarget[] {
+    const shared: SharedTarget[] = [];
+    for (const { shared: groups } of found) {
+      if (groups === undefined) continue;
+      for (const members of groups.values()) {
+        shared.push({ members: Array.from(members.values(), this.loneTargetOf), next: 0 });
+      }
+    }
+    return shared;
+  }
+
+  private readonly loneTargetOf = (subscription: Subscription): Target => {
+    let target = this.lone.get(subscription);
+    if (target === undefined) {
+      target = targetOf([subscription]);
+      this.lone.set(subscription, target);
+    }
+    return target;
+  };
 }
 
-function targetsOf(found: readonly Subscribers[]): Target[] {
-  const [only] = found;
-  if (found.length === 1) return Array.from(only.plain.values(), (subscription) => targetOf([subscription]));
+function bySession(found: readonly Subscribers[]): Map<Session, Subscription[]> {
   const bySession = new Map<Session, Subscription[]>();
   for (const { plain } of found) {
     for (const subscription of plain.values()) {
@@ -138,18 +171,7 @@ function targetsOf(found: readonly Subscribers[]): Target[] {
       else others.push(subscription);
     }
   }
-  return Array.from(bySession.values(), targetOf);
-}
-
-function sharedTargetsOf(found: readonly Subscribers[]): SharedTarget[] {
-  const shared: SharedTarget[] = [];
-  for (const { shared: groups } of found) {
-    if (groups === undefined) continue;
-    for (const members of groups.values()) {
-      shared.push({ members: Array.from(members.values(), (member) => targetOf([member])), next: 0 });
-    }
-  }
-  return shared;
+  return bySession;
 }
 
 /** The highest QoS of all, every Subscription Identifier, RETAIN as published if any asks for it. [MQTT5 3.3.4-2] [MQTT5 3.3.4-4] */
@@ -195,8 +217,9 @@ export function encodeIdentifiers(identifiers: readonly number[]): Buffer {
   return ownBytes(Uint8Array.from(bytes));
 }
 
+/** Only our own tree: bridges of other brokers tell their state below `$SYS/broker/`, and may. */
 export function isReserved(topicName: string): boolean {
-  return topicName === "$SYS" || topicName.startsWith("$SYS/");
+  return topicName === "$SYS/brokers" || topicName.startsWith("$SYS/brokers/");
 }
 
 function levelsOf(topicBytes: Buffer): number {

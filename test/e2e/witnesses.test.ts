@@ -216,7 +216,7 @@ describe("Debian's mosquitto as the other broker", () => {
     const mosquitto = await startMosquitto(
       place,
       witness("mosquitto", skip),
-      `connection ours\naddress 127.0.0.1:${port}\ntopic bridged/# both 1\nnotifications false`,
+      `connection ours\naddress 127.0.0.1:${port}\ntopic bridged/# both 1`,
     );
     await mosquitto.program.complaint(/Received SUBACK/);
     const here = await connectMqttJs(place, port);
