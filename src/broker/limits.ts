@@ -43,6 +43,8 @@ export const pooledSlabsMax = 256;
 export const routesMax = 65_536;
 export const routeTopicBytesMax = 16 * 1024 * 1024;
 export const routeTopicLengthMax = 1024;
+/** … and their subscribers together: every route of a topic that all hear names them all. */
+export const routeTargetsMax = 4_000_000;
 /** Members of a shared subscription compared for each message. */
 export const sharedMembersCompared = 16;
 

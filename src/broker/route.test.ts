@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
-import { routesMax, routeTopicLengthMax, topicLevelsMax } from "./limits.ts";
+import { routesMax, routeTargetsMax, routeTopicLengthMax, topicLevelsMax } from "./limits.ts";
 import { encodeIdentifiers, Route, Routes } from "./route.ts";
 import { Session } from "./session.ts";
 import { Subscriptions, type Subscription } from "./subscriptions.ts";
@@ -62,6 +62,17 @@ describe("a route is remembered", () => {
     for (let i = 0; i < routesMax - 1; i++) find(`t${i}`);
     assert.equal(find("first"), first);
     find("one more");
+    assert.notEqual(find("first"), first);
+  });
+
+  test("until they have too many subscribers together: those who hear everything are in every route", () => {
+    const { subscriptions, find } = begin();
+    for (let i = 0; i < 1000; i++) subscriptions.add(subscription(new Session(`s${i}`, undefined, 0), "#"));
+    const first = find("first");
+    for (let i = 1; i < routeTargetsMax / 1000; i++) find(`t${i}`);
+    assert.equal(find("first"), first);
+    find("beyond the limit");
+    find("and one more");
     assert.notEqual(find("first"), first);
   });
 
@@ -162,6 +173,16 @@ describe("all subscriptions of a session that match are one target", () => {
     subscriptions.add(subscription(bob, "c"));
     assert.equal(find("c").targets[0].own, "all");
   });
+});
+
+test("a subscription that matches alone is one target for all topics; a new one in its place is another", () => {
+  const { subscriptions, routes, find } = begin();
+  subscriptions.add(subscription(alice, "#"));
+  const [target] = find("a").targets;
+  assert.equal(find("b").targets[0], target);
+  subscriptions.add(subscription(alice, "#", { qos: 2 }));
+  routes.changed();
+  assert.equal(find("a").targets[0].qos, 2);
 });
 
 test("shared subscriptions are groups of their own, by share name and filter [MQTT5 4.8.2]", () => {

@@ -161,3 +161,12 @@ test("what the store has not answered for has a bound: beyond it others wait, un
   assert.equal(turn.isFull, false);
   assert.deepEqual(acts, ["goes on"]);
 });
+
+test("what the present turn has added counts already", () => {
+  const { turn } = begin();
+  const payload = new Uint8Array(uncommittedBytesMax);
+  const message = { topicName: "a", payload, qos: 1, retain: false, properties: new Uint8Array() } as const;
+  const publisher = { acceptedAt: 0, expiresAt: undefined, publisherClientId: "c", publisherUserName: undefined };
+  turn.add({ type: "message-kept", messageId: 1, message: { ...message, ...publisher } });
+  assert.equal(turn.isFull, true);
+});

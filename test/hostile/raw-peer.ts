@@ -1,7 +1,8 @@
 /** A peer without manners: bytes out, and nothing read unless it is told to. */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { encodePacket } from "../../src/mqtt/codec.ts";
+import { decodePacket, encodePacket } from "../../src/mqtt/codec.ts";
+import { Framer } from "../../src/mqtt/framer.ts";
 import type { Connect, Packet, ProtocolVersion } from "../../src/mqtt/packet.ts";
 import { until } from "../support/until.ts";
 
@@ -64,6 +65,19 @@ export class RawPeer {
   stopReading(): void {
     this.socket.pause();
     this.socket.removeAllListeners("data");
+  }
+
+  /** Reads on, a packet at a time. */
+  readPackets(take: (packet: Packet) => void): void {
+    const framer = new Framer(
+      {
+        packet: (bytes, start, bodyStart, end) => take(decodePacket(this.version, bytes[start], bytes, bodyStart, end)),
+        begins: () => {},
+      },
+      Number.POSITIVE_INFINITY,
+    );
+    this.socket.on("data", (chunk: Buffer) => framer.push(chunk));
+    this.socket.resume();
   }
 
   /** Reads on, keeping nothing but the number of bytes. */

@@ -85,6 +85,8 @@ const collectGarbage: () => void = runInNewContext("gc");
 
 /** Bytes in use once all garbage is gone: objects, and what buffers hold. */
 export function bytesInUse(): number {
+  // Buffers are swept behind the first collection's back; the second waits for that.
+  collectGarbage();
   collectGarbage();
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
