@@ -8,8 +8,9 @@ import { ReasonCode } from "../mqtt/reason-code.ts";
 import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
 import { disconnectReasonOf } from "./disconnect-reason.ts";
+import { protocolPacketBytesMax } from "./limits.ts";
 import { resume } from "./outbound.ts";
-import { isReserved } from "./route.ts";
+import { Route } from "./route.ts";
 
 /** Session Expiry Interval of a 3.1 or 3.1.1 session without Clean Session: it does not expire. [MQTT5 3.1.2.11.2] */
 const neverExpires = 0xffff_ffff;
@@ -19,7 +20,7 @@ export function receiveConnect(broker: Broker, connection: Connection, packet: C
   const version = packet.protocolVersion;
   connection.version = version;
   connection.version5 = version === 5;
-  connection.packetBytesMax = packet.properties?.maximumPacketSize ?? Number.POSITIVE_INFINITY;
+  connection.packetBytesMax = packet.properties?.maximumPacketSize ?? protocolPacketBytesMax;
   connection.client = {
     clientId: packet.clientId === "" && mayAssign(packet) ? assignClientId() : packet.clientId,
     userName: packet.userName,
@@ -77,9 +78,12 @@ function versionToAnswerIn(error: ProtocolError, body: Buffer): ProtocolVersion 
 function refusalOf(broker: Broker, packet: Connect): ReasonCode | undefined {
   const { clientId, properties } = packet;
   if (packet.clientId === "" && !mayAssign(packet)) return ReasonCode.clientIdentifierNotValid;
-  if (packet.will !== undefined && isReserved(packet.will.topicName)) return ReasonCode.notAuthorized;
+  const willRoute = packet.will && new Route(Buffer.from(packet.will.topicName));
+  if (willRoute?.valid === false) return ReasonCode.topicNameInvalid;
+  if (willRoute?.reserved) return ReasonCode.notAuthorized;
   if (properties?.authenticationMethod !== undefined) return ReasonCode.badAuthenticationMethod; // [MQTT5 4.12.0-1]
-  if (broker.connections.size > broker.options.connectionsMax) return ReasonCode.serverBusy;
+  if (broker.connections.size > broker.options.connectionsMax && !takesOver(broker, clientId))
+    return ReasonCode.serverBusy;
   if (sessionExpirySeconds(broker, packet) > 0 && !broker.sessions.hasRoomFor(clientId))
     return ReasonCode.quotaExceeded;
   return undefined;
@@ -170,6 +174,11 @@ function connackProperties(
     if (Buffer.byteLength(responseInformation) <= stringBytesMax) properties.responseInformation = responseInformation;
   }
   return properties;
+}
+
+/** Its former connection makes room for the new one. */
+function takesOver({ sessions }: Broker, clientId: string): boolean {
+  return sessions.get(clientId)?.connection !== undefined;
 }
 
 /** An empty identifier asks for one of ours; before 5.0 only for a session that is not meant to last. [MQTT311 3.1.3-8] */

@@ -16,7 +16,12 @@ import type { Broker } from "./broker.ts";
 import { receiveConnect, refuseConnect } from "./connect.ts";
 import { disconnectReasonOf } from "./disconnect-reason.ts";
 import { receivePublish, receivePubrel } from "./inbound.ts";
-import { connectPacketBytesMax, outboundTopicAliasesMax, unreadAnswerBytesMax } from "./limits.ts";
+import {
+  connectPacketBytesMax,
+  outboundTopicAliasesMax,
+  protocolPacketBytesMax,
+  unreadAnswerBytesMax,
+} from "./limits.ts";
 import type { KeptMessage } from "./message.ts";
 import { pump, receivePuback, receivePubcomp, receivePubrec } from "./outbound.ts";
 import { Outbox } from "./outbox.ts";
@@ -54,7 +59,7 @@ export class Connection implements WireUser, PacketSink {
   version5 = false;
   version: ProtocolVersion = 4;
   /** The client's Maximum Packet Size. */
-  packetBytesMax = Number.POSITIVE_INFINITY;
+  packetBytesMax = protocolPacketBytesMax;
   /** What its CONNACK allowed this client, whatever the options say by now. */
   receiveMaximum = 0;
   inboundAliasMax = 0;

@@ -1,3 +1,5 @@
+import { assert } from "../base/assert.ts";
+
 /**
  * The QoS 1 and 2 messages on their way to one subscriber, by Packet Identifier: a small table that grows with the number
  * in flight and reuses its places, so that a message adds no object. Identifiers start at 1 and go round. [MQTT5 2.2.1]
@@ -40,6 +42,7 @@ export class InflightWindow<Entry> {
 
   /** Puts back one that the store remembers; `take` goes on behind it. */
   restore(identifier: number, awaiting: Awaiting, entry: Entry | undefined): void {
+    assert(this.state(identifier) === Awaiting.nothing, `Packet Identifier ${identifier} is in flight once`);
     while (
       this.awaiting.length < slotsMin ||
       this.awaiting[identifier & (this.awaiting.length - 1)] !== Awaiting.nothing
@@ -63,6 +66,14 @@ export class InflightWindow<Entry> {
   /** PUBREC: the message is the receiver's, its PUBREL is still ours. */
   release(identifier: number): void {
     this.awaiting[identifier & (this.awaiting.length - 1)] = Awaiting.pubcomp;
+  }
+
+  clear(): void {
+    this.awaiting = noStates;
+    this.identifiers = noIdentifiers;
+    this.order = noOrder;
+    this.entries = noEntries;
+    this.count = 0;
   }
 
   settle(identifier: number): void {

@@ -6,18 +6,23 @@ export const connectWaitMs = 10_000;
 export const lobbyConnectionsMax = 1000;
 /** CONNECT with the longest will, user name and password there can be, and properties within reason. */
 export const connectPacketBytesMax = 320 * 1024;
+/** The largest packet that MQTT can express: five bytes of fixed header and the longest Remaining Length. [MQTT5 1.5.5] */
+export const protocolPacketBytesMax = 5 + 0xfff_ffff;
 /** Levels of a topic name or filter: keeps every walk of a tree shallow. */
 export const topicLevelsMax = 128;
 /** Subscriptions of one session; beyond it SUBACK says Quota exceeded. */
 export const subscriptionsPerSessionMax = 10_000;
+/** Levels in the tree of all topic filters, about 200 bytes each; beyond it SUBACK says Quota exceeded. */
+export const subscriptionLevelsMax = 1_000_000;
 /** Sessions that outlive their connection; beyond it CONNECT is refused with Quota exceeded unless its session exists. */
 export const persistentSessionsMax = 100_000;
 /** Bytes of messages waiting in one session's queue; beyond it the oldest go. */
 export const queuedBytesPerSessionMax = 256 * 1024 * 1024;
 /** Bytes of messages waiting in all sessions' queues; beyond it every further message for a queue is dropped. */
 export const queuedBytesMax = 2 * 1024 * 1024 * 1024;
-/** Retained topics and the bytes of their messages; beyond either the message is routed but not retained. */
+/** Retained topics, the levels of their tree and the bytes of their messages; beyond any the message is routed but not retained. */
 export const retainedMessagesMax = 1_000_000;
+export const retainedLevelsMax = 4_000_000;
 export const retainedBytesMax = 1024 * 1024 * 1024;
 /** Steps through the tree of retained topics taken for one connection in a turn. */
 export const retainedSliceSteps = 64;

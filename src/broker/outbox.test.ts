@@ -204,6 +204,25 @@ describe("a slow peer", () => {
     assert.deepEqual([outbox.full, outbox.unread, host.waitingBytes], [false, 0, 0]);
   });
 
+  test("is given what waits bit by bit: the rest stays where it counts", () => {
+    const { host, wire, outbox } = begin();
+    wire.slow = true;
+    const large = Buffer.alloc(slabBytesMax + 1);
+    for (let i = 0; i < 4; i++) {
+      outbox.append(large, 0, large.length);
+      host.endTurn();
+    }
+    assert.equal(host.waitingBytes, 3 * large.length);
+    wire.drain();
+    outbox.drained();
+    assert.equal(host.waitingBytes, 2 * large.length);
+    wire.slow = false;
+    wire.drain();
+    outbox.drained();
+    assert.equal(host.waitingBytes, 0);
+    assert.equal(Buffer.concat(wire.taken).length, 4 * large.length);
+  });
+
   test("has a smaller limit where many are slow", () => {
     const { host, outbox } = blocked();
     host.waitingBytes = outboxBytesMaxTotal + 1;

@@ -92,15 +92,17 @@ export class Outbox {
   /** The Wire has got rid of what it could not take at once. */
   drained(): void {
     this.blocked = false;
-    const { waiting } = this;
-    if (waiting.length > 0) {
-      this.waiting = [];
-      this.host.waitingBytes -= this.waitingBytes;
-      this.waitingBytes = 0;
-      let ok = true;
-      for (const bytes of waiting) ok = this.wire.write(bytes);
-      if (!ok) this.block();
+    let written = 0;
+    for (const bytes of this.waiting) {
+      written++;
+      this.waitingBytes -= bytes.length;
+      this.host.waitingBytes -= bytes.length;
+      if (this.wire.write(bytes)) continue;
+      // The rest waits here, where it counts.
+      this.block();
+      break;
     }
+    if (written > 0) this.waiting = this.waiting.slice(written);
     this.flush();
   }
 

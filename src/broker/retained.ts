@@ -1,5 +1,5 @@
 /** The retained message of each topic, in a tree by level, so that a filter finds its topics without looking at all. [MQTT5 3.3.1.3] */
-import { retainedBytesMax, retainedMessagesMax } from "./limits.ts";
+import { retainedBytesMax, retainedLevelsMax, retainedMessagesMax } from "./limits.ts";
 import type { KeptMessage } from "./message.ts";
 
 interface Level {
@@ -10,6 +10,8 @@ interface Level {
 export class Retained {
   private readonly root: Level = { children: undefined, message: undefined };
   count = 0;
+  /** Levels in the tree, the root left out. */
+  levels = 0;
   bytes = 0;
 
   /** False when there is no room for it. */
@@ -17,7 +19,8 @@ export class Retained {
     const former = this.get(message.topicName);
     const count = this.count + (former === undefined ? 1 : 0);
     const bytes = this.bytes + message.bytes - (former?.bytes ?? 0);
-    return count <= retainedMessagesMax && bytes <= retainedBytesMax;
+    const levels = former === undefined ? this.levels + message.topicName.split("/").length : this.levels;
+    return count <= retainedMessagesMax && bytes <= retainedBytesMax && levels <= retainedLevelsMax;
   }
 
   get(topicName: string): KeptMessage | undefined {
@@ -38,6 +41,7 @@ export class Retained {
       if (next === undefined) {
         next = { children: undefined, message: undefined };
         level.children.set(name, next);
+        this.levels++;
       }
       level = next;
     }
@@ -51,7 +55,7 @@ export class Retained {
   delete(topicName: string): KeptMessage | undefined {
     const former = this.get(topicName);
     if (former !== undefined) {
-      deleteBelow(this.root, topicName.split("/"), 0);
+      this.deleteBelow(this.root, topicName.split("/"), 0);
       this.count--;
       this.bytes -= former.bytes;
     }
@@ -64,6 +68,21 @@ export class Retained {
    */
   walk(topicFilter: string): Generator<KeptMessage | undefined, undefined> {
     return walkBelow(this.root, topicFilter.split("/"), 0);
+  }
+
+  /** True when the level has become empty. */
+  private deleteBelow(level: Level, names: string[], depth: number): boolean {
+    if (depth === names.length) {
+      level.message = undefined;
+    } else {
+      const next = level.children?.get(names[depth]);
+      if (next !== undefined && this.deleteBelow(next, names, depth + 1)) {
+        level.children!.delete(names[depth]);
+        this.levels--;
+        if (level.children!.size === 0) level.children = undefined;
+      }
+    }
+    return level.children === undefined && level.message === undefined;
   }
 }
 
@@ -96,18 +115,4 @@ function* walkAll(level: Level, atRoot: boolean): Generator<KeptMessage | undefi
     if (atRoot && name.startsWith("$")) continue;
     yield* walkAll(child, false);
   }
-}
-
-/** True when the level has become empty. */
-function deleteBelow(level: Level, names: string[], depth: number): boolean {
-  if (depth === names.length) {
-    level.message = undefined;
-  } else {
-    const next = level.children?.get(names[depth]);
-    if (next !== undefined && deleteBelow(next, names, depth + 1)) {
-      level.children!.delete(names[depth]);
-      if (level.children!.size === 0) level.children = undefined;
-    }
-  }
-  return level.children === undefined && level.message === undefined;
 }

@@ -133,8 +133,11 @@ describe("a topic name that is none has a route that is not valid", () => {
 
 test("the broker's own topics are reserved, and no others", () => {
   for (const [topicName, reserved] of [
-    ["$SYS", true],
     ["$SYS/brokers", true],
+    ["$SYS/brokers/version", true],
+    ["$SYS", false],
+    ["$SYS/broker/connection/bridge/state", false],
+    ["$SYS/brokersx", false],
     ["$SYSTEM", false],
     ["$sys", false],
     ["a/$SYS", false],

@@ -218,7 +218,7 @@ export function encodeIdentifiers(identifiers: readonly number[]): Buffer {
 }
 
 /** Only our own tree: bridges of other brokers tell their state below `$SYS/broker/`, and may. */
-export function isReserved(topicName: string): boolean {
+function isReserved(topicName: string): boolean {
   return topicName === "$SYS/brokers" || topicName.startsWith("$SYS/brokers/");
 }
 

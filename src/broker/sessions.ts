@@ -84,6 +84,8 @@ export class Sessions {
     this.byClientId.delete(session.clientId);
     for (const subscription of [...session.subscriptions.values()]) removeSubscription(broker, subscription);
     this.abandon(session);
+    // Routes not used since may still refer to the session: what it held must not stay with them.
+    session.inflight.clear();
     broker.wills.publishPending(session);
     if (session.persistent) broker.turn.add({ type: "session-ended", clientId: session.clientId });
   }

@@ -4,7 +4,7 @@ import { ReasonCode } from "../mqtt/reason-code.ts";
 import { isShared, parseShared, parseTopicFilter } from "../mqtt/topic.ts";
 import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
-import { retainedFeedsMax, subscriptionsPerSessionMax, topicLevelsMax } from "./limits.ts";
+import { retainedFeedsMax, subscriptionLevelsMax, subscriptionsPerSessionMax, topicLevelsMax } from "./limits.ts";
 import type { Session } from "./session.ts";
 import type { Subscription } from "./subscriptions.ts";
 
@@ -94,6 +94,7 @@ function refusalOf(
 ): ReasonCode | undefined {
   if (!broker.access.maySubscribe(client, plainFilter)) return ReasonCode.notAuthorized;
   const { subscriptions } = session;
+  if (broker.subscriptions.levels > subscriptionLevelsMax) return ReasonCode.quotaExceeded;
   if (subscriptions.size >= subscriptionsPerSessionMax && !subscriptions.has(topicFilter))
     return ReasonCode.quotaExceeded;
   return undefined;

@@ -95,3 +95,10 @@ test("subscribing again takes the place of the former subscription", () => {
   );
   assert.equal(subscriptions.count, 1);
 });
+
+test("levels are counted once, however many filters go through them", () => {
+  const subscriptions = new Subscriptions();
+  subscriptions.add(subscription(sessions[0], "a/b/c"));
+  subscriptions.add(subscription(sessions[1], "a/b/d"));
+  assert.equal(subscriptions.levels, 4);
+});

@@ -34,6 +34,8 @@ interface Level {
 export class Subscriptions {
   private readonly root: Level = { children: undefined, subscribers: undefined };
   count = 0;
+  /** Levels in the tree, the root left out. */
+  levels = 0;
 
   /** Adds a subscription, or takes the place of the session's former one to the same filter. */
   add(subscription: Subscription): void {
@@ -44,6 +46,7 @@ export class Subscriptions {
       if (next === undefined) {
         next = { children: undefined, subscribers: undefined };
         level.children.set(name, next);
+        this.levels++;
       }
       level = next;
     }
@@ -83,6 +86,7 @@ export class Subscriptions {
       const next = level.children?.get(names[depth]);
       if (next !== undefined && this.removeBelow(next, subscription, names, depth + 1)) {
         level.children!.delete(names[depth]);
+        this.levels--;
         if (level.children!.size === 0) level.children = undefined;
       }
     }

@@ -100,7 +100,10 @@ export class Turn {
 
 /** What a change weighs on its way to the store: its payload, and a round figure for the rest. */
 function changeBytes(change: Change): number {
-  if (change.type === "message-kept") return changeBytesMin + change.message.payload.length;
+  if (change.type === "message-kept") {
+    const { topicName, properties, payload } = change.message;
+    return changeBytesMin + topicName.length + properties.length + payload.length;
+  }
   if (change.type === "delivery-owed") return changeBytesMin + change.delivery.body.length;
   return changeBytesMin;
 }

@@ -250,3 +250,30 @@ describe("packets behind the CONNECT", () => {
     await slow.close();
   });
 });
+
+test("a will whose topic is too deep is refused with Topic Name invalid, before it is promised [MQTT5 3.2.2.2]", async () => {
+  const server = await startBroker();
+  try {
+    const client = await TestClient.open(server.port);
+    const topicName = "a/".repeat(200);
+    const will = { topicName, payload: Buffer.from("x"), qos: 0, retain: false } as const;
+    assert.equal((await client.request({ will })).reasonCode, ReasonCode.topicNameInvalid);
+    await client.closed();
+  } finally {
+    await server.close();
+  }
+});
+
+test("at the limit of connections a client may still take over its own [MQTT5 3.1.4-3]", async () => {
+  const server = await startBroker({ connectionsMax: 1 });
+  try {
+    const first = await TestClient.connect(server.port, { clientId: "mine" });
+    const other = await TestClient.open(server.port);
+    assert.equal((await other.request({ clientId: "other" })).reasonCode, ReasonCode.serverBusy);
+    const second = await TestClient.connect(server.port, { clientId: "mine" });
+    await first.closed();
+    await second.disconnect();
+  } finally {
+    await server.close();
+  }
+});

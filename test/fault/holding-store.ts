@@ -1,0 +1,49 @@
+import type { Change } from "../../src/store/change.ts";
+import { MemoryStore } from "../../src/store/memory.ts";
+import { type Store, StoreUnavailable } from "../../src/store/store.ts";
+
+interface Batch {
+  changes: readonly Change[];
+  done: (error?: StoreUnavailable) => void;
+}
+
+/** A store whose commits take until the test lets them through: a slow disk, or one that a crash finds half way. */
+export class HoldingStore implements Store {
+  /** What has been committed. */
+  readonly memory: MemoryStore;
+  private held: Batch[] = [];
+
+  constructor(memory = new MemoryStore()) {
+    this.memory = memory;
+  }
+
+  /** Batches under way. */
+  get underWay(): number {
+    return this.held.length;
+  }
+
+  commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void {
+    this.held.push({ changes, done });
+  }
+
+  /** Commits the first batches under way, all unless told how many. */
+  letThrough(count = this.held.length): void {
+    for (const { changes, done } of this.held.splice(0, count)) this.memory.commit(changes, done);
+  }
+
+  /** The first batch fails: none of it is kept. */
+  refuse(): void {
+    this.held.shift()?.done(new StoreUnavailable("commit"));
+  }
+
+  /** The process dies: what was under way is lost, and nobody is told. */
+  forget(): void {
+    this.held = [];
+  }
+
+  load(): ReturnType<Store["load"]> {
+    return this.memory.load();
+  }
+
+  async close(): Promise<void> {}
+}
