@@ -41,6 +41,7 @@ beforeEach(async () => {
   log = new RememberedLog();
   failures = 0;
   link = new BackLink({
+    store: { engine: "memory" },
     webhook: { endpoints: [endpointAt((server.address() as AddressInfo).port)] },
     version: "1.2.3",
     log,

@@ -13,8 +13,7 @@ import { ChangeEncoder } from "./store/change-codec.ts";
 import { type Store, type StoredState, StoreUnavailable } from "./store/store.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
 
-export interface BackLinkParts extends Omit<BackOptions, "engine"> {
-  engine?: BackOptions["engine"];
+export interface BackLinkParts extends BackOptions {
   log: Logger;
   /** Called once when the thread has failed, after it was logged. */
   failed?: () => void;
@@ -43,10 +42,10 @@ export class BackLink implements Store {
   private readonly questions = new Map<number, Waiting>();
   private lastQuestion = 0;
 
-  constructor({ engine = "memory", webhook, version, log, failed = endProcess }: BackLinkParts) {
+  constructor({ store, webhook, version, log, failed = endProcess }: BackLinkParts) {
     this.log = log;
     this.failed = failed;
-    const workerData: BackOptions = { engine, webhook, version };
+    const workerData: BackOptions = { store, webhook, version };
     this.worker = new Worker(backFile, { workerData, name: "back", resourceLimits });
     this.worker.on("message", (message: FromBack) => this.receive(message));
     this.worker.on("error", (error) => this.fail(error instanceof Error ? error : new Error(String(error))));
@@ -60,8 +59,13 @@ export class BackLink implements Store {
     this.worker.postMessage(batch satisfies ToBack, [batch]);
   }
 
-  load(): Promise<StoredState> {
-    return this.ask({ what: "load" }) as Promise<StoredState>;
+  /** Throws StoreUnavailable with the reason, for the operator, as its cause. */
+  async load(): Promise<StoredState> {
+    try {
+      return (await this.ask({ what: "load" })) as StoredState;
+    } catch (cause) {
+      throw cause instanceof StoreUnavailable ? cause : new StoreUnavailable("load", { cause });
+    }
   }
 
   figures(): Promise<EndpointFigures[]> {

@@ -10,7 +10,10 @@ import type { Facts, Logger } from "./base/log.ts";
 import type { Change, OwedDelivery } from "./store/change.ts";
 import { decodeChanges } from "./store/change-codec.ts";
 import { MemoryStore } from "./store/memory.ts";
-import type { Store, StoredState, StoreUnavailable } from "./store/store.ts";
+import { openDataFolder, StoreUnusable } from "./store/data-folder.ts";
+import type { StoreOptions } from "./store/options.ts";
+import { SqliteStore } from "./store/sqlite.ts";
+import { type Store, type StoredState, StoreUnavailable } from "./store/store.ts";
 import { createSender, type Sender } from "./webhook/attempt.ts";
 import { Dispatcher } from "./webhook/dispatcher.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
@@ -18,7 +21,7 @@ import type { EndpointOptions, WebhookOptions } from "./webhook/options.ts";
 
 /** What a back is built from; goes to the worker as it is. */
 export interface BackOptions {
-  engine: "memory";
+  store: StoreOptions;
   webhook: WebhookOptions;
   /** Named in the `user-agent` of requests. */
   version: string;
@@ -120,30 +123,31 @@ function owedIn(changes: readonly Change[]): OwedDelivery[] {
   return owed;
 }
 
-function openEngine(engine: BackOptions["engine"]): Store {
-  switch (engine) {
+function openEngine(store: StoreOptions, log: Logger): Store {
+  switch (store.engine) {
     case "memory":
       return new MemoryStore();
+    case "disk":
+      return new SqliteStore({ folder: openDataFolder(store.directory), sync: store.sync, clock: systemClock, log });
     default:
-      return engine satisfies never;
+      return store satisfies never;
   }
 }
 
 /** Serves the front through `port`. */
-function serve(port: MessagePort, { engine, webhook, version }: BackOptions): void {
+function serve(port: MessagePort, { store, webhook, version }: BackOptions): void {
   const send = (message: FromBack) => port.postMessage(message);
-  const back = new Back({
-    engine: openEngine(engine),
-    webhook,
-    clock: systemClock,
-    random: Math.random,
-    log: portLogger(send),
-    createSender: (endpoint) => createSender(endpoint, { clock: systemClock, version }),
+  const log = portLogger(send);
+  const back = openBack(() => {
+    const engine = openEngine(store, log);
+    const createSenderFor = (endpoint: EndpointOptions) => createSender(endpoint, { clock: systemClock, version });
+    return new Back({ engine, webhook, clock: systemClock, random: Math.random, log, createSender: createSenderFor });
   });
   const answers = new BatchAnswers(send);
   port.on("message", (message: ToBack) => {
     if (message instanceof ArrayBuffer) {
       const batch = answers.next();
+      if (back instanceof StoreUnusable) return answers.give(batch, new StoreUnavailable("load", { cause: back }));
       back.commit(decodeChanges(message), (error) => answers.give(batch, error));
       return;
     }
@@ -155,7 +159,21 @@ function serve(port: MessagePort, { engine, webhook, version }: BackOptions): vo
   });
 }
 
-async function answer(back: Back, question: Question): Promise<unknown> {
+/** A store that cannot be used is the answer to the first question, not the end of the thread. */
+function openBack(open: () => Back): Back | StoreUnusable {
+  try {
+    return open();
+  } catch (error) {
+    if (error instanceof StoreUnusable) return error;
+    throw error;
+  }
+}
+
+async function answer(back: Back | StoreUnusable, question: Question): Promise<unknown> {
+  if (back instanceof StoreUnusable) {
+    if (question.what === "load") throw back;
+    return question.what === "figures" ? [] : undefined;
+  }
   switch (question.what) {
     case "load":
       return back.load();
@@ -223,5 +241,5 @@ function portLogger(send: (message: FromBack) => void): Logger {
 if (!isMainThread && parentPort !== null && isBackOptions(workerData)) serve(parentPort, workerData);
 
 function isBackOptions(data: unknown): data is BackOptions {
-  return typeof data === "object" && data !== null && "engine" in data && "webhook" in data;
+  return typeof data === "object" && data !== null && "store" in data && "webhook" in data;
 }

@@ -26,7 +26,12 @@ export interface RunningServer {
 
 /** Throws ListenFailed when an address cannot be listened on; nothing is left running then. */
 export async function startServer({ settings, log }: { settings: Settings; log: Logger }): Promise<RunningServer> {
-  const back = new BackLink({ webhook: settings.webhook, version: settings.broker.version, log });
+  const back = new BackLink({
+    store: settings.store,
+    webhook: settings.webhook,
+    version: settings.broker.version,
+    log,
+  });
   const broker = new Broker({
     options: settings.broker,
     clock: systemClock,
@@ -42,7 +47,7 @@ export async function startServer({ settings, log }: { settings: Settings; log: 
     await broker.stop();
     const closed = listeners.map((listener) => listener.close(closeGraceMs));
     await Promise.all([...closed, back.stopDeliveries(deliverGraceMs)]);
-    await sayWhatIsLost(back, log);
+    if (settings.store.engine === "memory") await sayWhatIsLost(back, log);
     await back.close();
   };
   try {
@@ -83,6 +88,7 @@ function sectionsThatNeedRestart(current: Settings, next: Settings): string[] {
   const sections: [name: string, current: unknown, next: unknown][] = [
     ["listeners", current.listeners, next.listeners],
     ["webhook", current.webhook, next.webhook],
+    ["store", current.store, next.store],
     ["log", current.log, next.log],
     ["system", current.system, next.system],
     ["mqtt.sys_interval", current.broker.sysIntervalSeconds, next.broker.sysIntervalSeconds],

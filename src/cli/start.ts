@@ -10,6 +10,7 @@ import { renderErrors, renderWarnings } from "../config/check.ts";
 import type { LoadResult } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import type { RunningServer } from "../server.ts";
+import { StoreUnavailable } from "../store/store.ts";
 import { ListenFailed } from "../transport/tcp.ts";
 import { type BrokerFlags, loadFor, type Place } from "./broker-flags.ts";
 import { controlPathOf, listenForControl, type ReloadAnswer, type ReloadRequest } from "./control.ts";
@@ -158,6 +159,7 @@ async function reloadServer(
 /** What an operator can mend, in words; `undefined`: it is a bug. */
 function refusalText(error: unknown): string | undefined {
   if (error instanceof PidFileRefused || error instanceof LogRefused) return error.message;
+  if (error instanceof StoreUnavailable && error.cause instanceof Error) return error.cause.message;
   if (!(error instanceof ListenFailed)) return undefined;
   const { name, host, port } = error.listener;
   const remedy = `give this listener another port (listeners.tcp${name === "default" ? "" : `.${name}`}.bind, or --url)`;

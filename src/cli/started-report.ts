@@ -22,6 +22,7 @@ export function startedReport({ settings, file, listeners, parts }: Started): st
   lines.push(
     `  settings  ${file === undefined ? "all defaults: no file was found" : `${file.path} (${file.because})`}`,
   );
+  if (settings.store.engine === "disk") lines.push(`  store     ${settings.store.directory}`);
   for (const { name, host, port } of listeners) lines.push(`  mqtt      ${address(host, port)} (${name})`);
   const endpoints = webhook.endpoints.filter(({ enable }) => enable);
   for (const endpoint of endpoints) lines.push(...endpointLines(endpoint));

@@ -82,6 +82,7 @@ test("the tutorial's configuration, as shipped, means exactly this and warns of 
   assert.deepEqual({ warnings, errors }, { warnings: [], errors: [] });
   assert.deepEqual(settings, {
     system: { daemon: false, pidFile: "/tmp/hookmq/hookmq.pid" },
+    store: { engine: "memory" },
     broker: {
       nodeName: "hookmq",
       version: "1.2.3",

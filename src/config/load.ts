@@ -77,9 +77,10 @@ export function loadSettings(request: LoadRequest): LoadResult {
   const warnings = [...tree.warnings, ...whole.warnings, ...endpoints.warnings];
   // A file that lists listeners lists all of them, but what is added from outside takes nothing away.
   const tcp = valueAt(tree.root, ["listeners"]) === undefined || valueAt(root, ["listeners", "tcp"]) !== undefined;
+  const folder = file === undefined ? cwd : path.dirname(path.resolve(cwd, file.path));
   const settings =
     errors.length === 0 && whole.value !== undefined
-      ? toSettings({ configuration: whole.value, endpoints: endpoints.found, tcp, version })
+      ? toSettings({ configuration: whole.value, endpoints: endpoints.found, tcp, version, folder })
       : undefined;
   const main = settings?.listeners.tcp.find(({ name }) => name === "default");
   const effective = [...whole.effective];

@@ -2,6 +2,7 @@
 import path from "node:path";
 import type { LogOptions } from "../base/log.ts";
 import type { BrokerOptions } from "../broker/options.ts";
+import type { StoreOptions } from "../store/options.ts";
 import type { TcpListenerOptions } from "../transport/options.ts";
 import type { EndpointOptions, EventName, RuleOptions, WebhookOptions } from "../webhook/options.ts";
 import { eventNames } from "../webhook/options.ts";
@@ -16,6 +17,7 @@ export interface Settings {
   listeners: { tcp: readonly TcpListenerOptions[] };
   log: LogOptions;
   webhook: WebhookOptions;
+  store: StoreOptions;
 }
 
 interface SystemOptions {
@@ -32,10 +34,12 @@ export interface Sections {
   /** A file that lists only other listeners wants none on TCP. */
   tcp: boolean;
   version: string;
+  /** Of the configuration file: a relative data folder is beside it. */
+  folder: string;
 }
 
-export function toSettings({ configuration, endpoints, tcp, version }: Sections): Settings {
-  const { system, mqtt, log, webhook } = configuration;
+export function toSettings({ configuration, endpoints, tcp, version, folder }: Sections): Settings {
+  const { system, mqtt, log, webhook, store } = configuration;
   return {
     system: { daemon: system.daemon, pidFile: system.pid_file ?? defaultPidFile },
     broker: {
@@ -65,6 +69,10 @@ export function toSettings({ configuration, endpoints, tcp, version }: Sections)
     webhook: {
       endpoints: endpoints.map(([name, keys]) => toEndpoint(name, keys, webhook.enable)),
     },
+    store:
+      store.engine === "disk"
+        ? { engine: "disk", directory: path.resolve(folder, store.dir ?? "data"), sync: store.sync }
+        : { engine: "memory" },
   };
 }
 

@@ -9,6 +9,7 @@ import * as brokerLimits from "../../src/broker/limits.ts";
 import { diskFiles } from "../../src/base/hocon/files.ts";
 import { loadSettings } from "../../src/config/load.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
+import * as storeLimits from "../../src/store/limits.ts";
 import * as webhookLimits from "../../src/webhook/limits.ts";
 import { pages, read, root, rows, section, unquoted } from "./markdown.ts";
 
@@ -16,7 +17,7 @@ const page = read("docs/operations.md");
 
 describe("limits", () => {
   const told = new Map(rows(section(page, "Limits")).map(([name, limit]) => [unquoted(name), limit]));
-  const limits = Object.entries<number>({ ...brokerLimits, ...webhookLimits, ...hoconLimits });
+  const limits = Object.entries<number>({ ...brokerLimits, ...storeLimits, ...webhookLimits, ...hoconLimits });
 
   test.each(limits)("%s is told as it is", (name, limit) => {
     expect(numberOf(told.get(name) ?? "nothing")).toBe(limit);

@@ -1,0 +1,52 @@
+/** Is the data file whole, and does what is in it fit together? Both only read. */
+import type { DatabaseSync } from "node:sqlite";
+import { faultsNamedMax } from "./limits.ts";
+
+/** What SQLite finds wrong with the file itself. `integrity_check` also compares indexes with their tables. */
+export function faultsOfFile(database: DatabaseSync, how: "quick_check" | "integrity_check"): string[] {
+  const rows = database.prepare(`PRAGMA ${how}(${faultsNamedMax})`).all();
+  return rows.map((row) => String(row[how])).filter((finding) => finding !== "ok");
+}
+
+/** What cannot be, whatever was committed. */
+export function faultsOfState(database: DatabaseSync): string[] {
+  return claims.flatMap(([claim, exceptions]) => {
+    const { count } = database.prepare(`SELECT count(*) AS count FROM (${exceptions})`).get() as { count: number };
+    return count === 0 ? [] : [`${count} × not so: ${claim}`];
+  });
+}
+
+const claims: readonly (readonly [claim: string, exceptions: string])[] = [
+  [
+    "a queue entry names a message that is kept",
+    "SELECT 1 FROM queue WHERE state < 2 AND message_id NOT IN (SELECT message_id FROM messages)",
+  ],
+  [
+    "a retained topic names a message that is kept",
+    "SELECT 1 FROM retained WHERE message_id NOT IN (SELECT message_id FROM messages)",
+  ],
+  [
+    "a will names a message that is kept",
+    "SELECT 1 FROM wills WHERE message_id NOT IN (SELECT message_id FROM messages)",
+  ],
+  [
+    "a kept message is named",
+    `SELECT 1 FROM messages m WHERE NOT EXISTS (SELECT 1 FROM queue WHERE message_id = m.message_id AND state < 2)
+       AND NOT EXISTS (SELECT 1 FROM retained WHERE message_id = m.message_id)
+       AND NOT EXISTS (SELECT 1 FROM wills WHERE message_id = m.message_id)`,
+  ],
+  [
+    "subscriptions, queues and received packet identifiers belong to a session",
+    `SELECT session FROM subscriptions UNION ALL SELECT session FROM queue UNION ALL SELECT session FROM received
+     EXCEPT SELECT session FROM sessions`,
+  ],
+  [
+    "a delivery has its body",
+    "SELECT 1 FROM deliveries WHERE body IS NULL AND shared_body NOT IN (SELECT shared_body FROM shared_bodies)",
+  ],
+  [
+    "accepted = delivered + dead + dropped + expired + queued for every endpoint",
+    `SELECT 1 FROM endpoints e WHERE accepted - delivered - dead - dropped - expired <>
+       (SELECT count(*) FROM deliveries d WHERE d.endpoint = e.endpoint)`,
+  ],
+];

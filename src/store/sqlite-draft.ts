@@ -1,0 +1,330 @@
+/**
+ * What one transaction is to write: the Changes of its batches folded into their net effect, before the disk sees any of
+ * it. What begins and ends within the transaction (a message queued, sent and settled) leaves no trace.
+ *
+ * A draft belongs to one transaction and is thrown away with it, so a transaction that fails leaves nothing behind.
+ */
+import type { Instant } from "../base/clock.ts";
+import type { Change, OwedDelivery, StoredMessage, StoredSubscription } from "./change.ts";
+import type { StoredQueueEntry } from "./store.ts";
+
+/** What a draft has to ask the database. */
+export interface Stored {
+  session(clientId: string): StoredSessionFacts | undefined;
+  hasMessage(messageId: number): boolean;
+}
+
+export interface StoredSessionFacts {
+  /** What stands for it in the tables. */
+  session: number;
+  userName: string | undefined;
+  /** Of its queue; 0 when that is empty. */
+  lastPosition: number;
+}
+
+export interface DraftMessage {
+  message: StoredMessage;
+  /** Places of this draft that name it; without any it is not written. */
+  references: number;
+}
+
+export interface DraftSession {
+  readonly clientId: string;
+  readonly stored: StoredSessionFacts | undefined;
+  /** It has ended: what is stored of it goes first of all, before what is here. */
+  ended: boolean;
+  /** `undefined`: there is none, or it stays as it is stored. */
+  facts: DraftSessionFacts | undefined;
+  /** `undefined` for those that go. */
+  readonly subscriptions: Map<string, StoredSubscription | undefined>;
+  readonly queue: Map<number, DraftEntry>;
+  /** Packet identifiers: `true` for those received, `false` for those completed. */
+  readonly received: Map<number, boolean>;
+}
+
+interface DraftSessionFacts {
+  userName: string | undefined;
+  expirySeconds: number;
+  disconnectedAt: Instant | undefined;
+}
+
+/** What becomes of one position of a queue. */
+export type DraftEntry =
+  /** `replaces`: the database may hold another at this position. */
+  | { kind: "new"; replaces: boolean; entry: StoredQueueEntry }
+  | { kind: "moved"; state: "sent" | "released"; packetIdentifier: number | undefined }
+  | { kind: "gone" };
+
+export type DraftWill =
+  | { kind: "set"; messageId: number; delaySeconds: number; dueAt: Instant | undefined }
+  | { kind: "due"; dueAt: Instant }
+  | { kind: "cleared" };
+
+export type SettledAs = Extract<Change, { type: "delivery-settled" }>["outcome"];
+
+export interface DraftDelivery {
+  position: number;
+  owed: OwedDelivery;
+  /** Settled before it was ever written: only counted. */
+  settledAs: SettledAs | undefined;
+}
+
+export class Draft {
+  readonly messages = new Map<number, DraftMessage>();
+  /** Stored messages that may have lost their last place. */
+  readonly letGo = new Set<number>();
+  readonly sessions = new Map<string, DraftSession>();
+  /** `undefined` for topic names that are cleared. */
+  readonly retained = new Map<string, number | undefined>();
+  readonly wills = new Map<string, DraftWill>();
+  readonly owed = new Map<string, DraftDelivery>();
+  readonly settled = new Map<string, SettledAs>();
+  private readonly database: Stored;
+  /** Of the next delivery owed. */
+  nextPosition: number;
+
+  constructor(database: Stored, nextPosition: number) {
+    this.database = database;
+    this.nextPosition = nextPosition;
+  }
+
+  fold(change: Change): void {
+    switch (change.type) {
+      case "message-kept":
+        if (!this.messages.has(change.messageId))
+          this.messages.set(change.messageId, { message: change.message, references: 0 });
+        return;
+      case "retained":
+        if (!this.name(change.messageId)) return;
+        this.unname(this.retained.get(change.topicName));
+        this.retained.set(change.topicName, change.messageId);
+        return;
+      case "retained-cleared":
+        this.unname(this.retained.get(change.topicName));
+        this.retained.set(change.topicName, undefined);
+        return;
+      case "will-set":
+        if (!this.name(change.messageId)) return;
+        this.replaceWill(change.clientId, {
+          kind: "set",
+          messageId: change.messageId,
+          delaySeconds: change.delaySeconds,
+          dueAt: undefined,
+        });
+        return;
+      case "will-due":
+        return this.makeWillDue(change.clientId, change.at);
+      case "will-cleared":
+        return this.replaceWill(change.clientId, { kind: "cleared" });
+      case "delivery-owed":
+        return this.owe(change.delivery);
+      case "delivery-settled":
+        return this.settleDelivery(change.deliveryId, change.outcome);
+      case "session-opened":
+      case "session-disconnected":
+      case "session-ended":
+      case "subscribed":
+      case "unsubscribed":
+      case "queued":
+      case "sent":
+      case "released":
+      case "settled":
+      case "received":
+      case "receive-completed": {
+        const session = this.sessionOf(change.clientId);
+        if (change.type === "session-opened") return open(session, change.userName, change.expirySeconds);
+        if (exists(session)) this.foldInto(session, change);
+        return;
+      }
+      default:
+        change satisfies never;
+    }
+  }
+
+  private foldInto(session: DraftSession, change: SessionChange): void {
+    switch (change.type) {
+      case "session-disconnected": {
+        const { userName } = session.facts ?? session.stored!;
+        session.facts = { userName, expirySeconds: change.expirySeconds, disconnectedAt: change.at };
+        return;
+      }
+      case "session-ended":
+        for (const entry of session.queue.values()) this.leave(entry);
+        session.facts = undefined;
+        session.subscriptions.clear();
+        session.queue.clear();
+        session.received.clear();
+        session.ended = true;
+        return;
+      case "subscribed":
+        session.subscriptions.set(change.subscription.topicFilter, change.subscription);
+        return;
+      case "unsubscribed":
+        session.subscriptions.set(change.topicFilter, undefined);
+        return;
+      case "queued":
+        return this.queue(session, change);
+      case "sent":
+        return move(session, change.position, "sent", change.packetIdentifier);
+      case "released":
+        this.leave(session.queue.get(change.position));
+        return move(session, change.position, "released", undefined);
+      case "settled": {
+        this.leave(session.queue.get(change.position));
+        if (mayBeStored(session, change.position)) session.queue.set(change.position, gone);
+        else session.queue.delete(change.position);
+        return;
+      }
+      case "received":
+        session.received.set(change.packetIdentifier, true);
+        return;
+      case "receive-completed":
+        session.received.set(change.packetIdentifier, false);
+        return;
+      default:
+        change satisfies never;
+    }
+  }
+
+  private sessionOf(clientId: string): DraftSession {
+    let session = this.sessions.get(clientId);
+    if (session === undefined) {
+      session = {
+        clientId,
+        stored: this.database.session(clientId),
+        ended: false,
+        facts: undefined,
+        subscriptions: new Map(),
+        queue: new Map(),
+        received: new Map(),
+      };
+      this.sessions.set(clientId, session);
+    }
+    return session;
+  }
+
+  private queue(session: DraftSession, change: Extract<Change, { type: "queued" }>): void {
+    const { position, messageId, qos, retain, subscriptionIdentifiers, sharedFilter } = change;
+    if (!this.name(messageId)) return;
+    this.leave(session.queue.get(position));
+    session.queue.set(position, {
+      kind: "new",
+      replaces: mayBeStored(session, position),
+      entry: {
+        position,
+        messageId,
+        qos,
+        retain,
+        subscriptionIdentifiers,
+        sharedFilter,
+        state: "queued",
+        packetIdentifier: undefined,
+      },
+    });
+  }
+
+  /** An entry of this draft goes, or its message is released. Of stored ones the database knows what they name. */
+  private leave(entry: DraftEntry | undefined): void {
+    if (entry?.kind === "new" && entry.entry.state !== "released") this.unname(entry.entry.messageId);
+  }
+
+  private replaceWill(clientId: string, will: DraftWill): void {
+    const before = this.wills.get(clientId);
+    if (before?.kind === "set") this.unname(before.messageId);
+    this.wills.set(clientId, will);
+  }
+
+  private makeWillDue(clientId: string, dueAt: Instant): void {
+    const will = this.wills.get(clientId);
+    if (will?.kind === "set") this.wills.set(clientId, { ...will, dueAt });
+    else if (will?.kind !== "cleared") this.wills.set(clientId, { kind: "due", dueAt });
+  }
+
+  private owe(owed: OwedDelivery): void {
+    const position = this.nextPosition++;
+    if (!this.owed.has(owed.deliveryId)) this.owed.set(owed.deliveryId, { position, owed, settledAs: undefined });
+  }
+
+  private settleDelivery(deliveryId: string, outcome: SettledAs): void {
+    const owed = this.owed.get(deliveryId);
+    if (owed === undefined) this.settled.set(deliveryId, outcome);
+    else owed.settledAs = outcome;
+  }
+
+  /** One more place names it. False when it is not kept: the batch that was to keep it was refused. */
+  private name(messageId: number): boolean {
+    const message = this.messages.get(messageId);
+    if (message === undefined) return this.database.hasMessage(messageId);
+    message.references++;
+    return true;
+  }
+
+  private unname(messageId: number | undefined): void {
+    if (messageId === undefined) return;
+    const message = this.messages.get(messageId);
+    if (message === undefined) this.letGo.add(messageId);
+    else message.references--;
+  }
+}
+
+type SessionChange = Extract<
+  Change,
+  {
+    type:
+      | "session-disconnected"
+      | "session-ended"
+      | "subscribed"
+      | "unsubscribed"
+      | "queued"
+      | "sent"
+      | "released"
+      | "settled"
+      | "received"
+      | "receive-completed";
+  }
+>;
+
+const gone: DraftEntry = { kind: "gone" };
+
+function exists({ stored, ended, facts }: DraftSession): boolean {
+  return facts !== undefined || (stored !== undefined && !ended);
+}
+
+function open(session: DraftSession, userName: string | undefined, expirySeconds: number): void {
+  session.facts = { userName, expirySeconds, disconnectedAt: undefined };
+}
+
+/** Positions count up, so one behind the last stored is new, and the database need not be asked. */
+function mayBeStored({ stored }: DraftSession, position: number): boolean {
+  return stored !== undefined && position <= stored.lastPosition;
+}
+
+function move(
+  session: DraftSession,
+  position: number,
+  state: "sent" | "released",
+  packetIdentifier: number | undefined,
+): void {
+  const before = session.queue.get(position);
+  switch (before?.kind) {
+    case "new": {
+      const { entry } = before;
+      if (entry.state === "released") return;
+      entry.state = state;
+      entry.packetIdentifier = packetIdentifier ?? entry.packetIdentifier;
+      return;
+    }
+    case "moved":
+      if (before.state === "released") return;
+      before.state = state;
+      before.packetIdentifier = packetIdentifier ?? before.packetIdentifier;
+      return;
+    case "gone":
+      return;
+    case undefined:
+      if (mayBeStored(session, position)) session.queue.set(position, { kind: "moved", state, packetIdentifier });
+      return;
+    default:
+      before satisfies never;
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * The tables of the durable store, and the way to them from every format there ever was. A format is a number, kept in the
+ * file's `user_version`; each migration leads from one to the next, and the last of them to the present.
+ *
+ * No table counts references: a message is in use while a queue entry, a retained topic or a will names it, which their
+ * indexes on `message_id` answer. So there is no count that could be wrong.
+ */
+import type { DatabaseSync } from "node:sqlite";
+
+/** "HkMQ", in the file's header: other people's databases are left alone. */
+export const applicationId = 0x486b4d51;
+
+const first = `
+  CREATE TABLE messages (
+    message_id INTEGER PRIMARY KEY,
+    topic_name TEXT NOT NULL,
+    qos INTEGER NOT NULL,
+    retain INTEGER NOT NULL,
+    accepted_at REAL NOT NULL,
+    expires_at REAL,
+    publisher_client_id TEXT NOT NULL,
+    publisher_user_name TEXT,
+    properties BLOB NOT NULL,
+    payload BLOB NOT NULL
+  ) STRICT;
+
+  -- A session is a number in all that belongs to it.
+  CREATE TABLE sessions (
+    session INTEGER PRIMARY KEY,
+    client_id TEXT NOT NULL UNIQUE,
+    user_name TEXT,
+    expiry_seconds REAL NOT NULL,
+    disconnected_at REAL
+  ) STRICT;
+
+  CREATE TABLE subscriptions (
+    session INTEGER NOT NULL,
+    topic_filter TEXT NOT NULL,
+    qos INTEGER NOT NULL,
+    no_local INTEGER NOT NULL,
+    retain_as_published INTEGER NOT NULL,
+    retain_handling INTEGER NOT NULL,
+    subscription_identifier INTEGER,
+    PRIMARY KEY (session, topic_filter)
+  ) STRICT, WITHOUT ROWID;
+
+  -- subscription_identifiers: a JSON array, NULL when empty. state: 0 queued, 1 sent, 2 released.
+  CREATE TABLE queue (
+    session INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    message_id INTEGER NOT NULL,
+    qos INTEGER NOT NULL,
+    retain INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    packet_identifier INTEGER,
+    subscription_identifiers TEXT,
+    shared_filter TEXT,
+    PRIMARY KEY (session, position)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX queue_by_message ON queue (message_id);
+
+  CREATE TABLE received (
+    session INTEGER NOT NULL,
+    packet_identifier INTEGER NOT NULL,
+    PRIMARY KEY (session, packet_identifier)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE retained (
+    topic_name TEXT PRIMARY KEY,
+    message_id INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX retained_by_message ON retained (message_id);
+
+  CREATE TABLE wills (
+    client_id TEXT PRIMARY KEY,
+    message_id INTEGER NOT NULL,
+    delay_seconds REAL NOT NULL,
+    due_at REAL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX wills_by_message ON wills (message_id);
+
+  -- Counted in the transaction that owes or settles: accepted = delivered + dead + dropped + expired + rows in deliveries.
+  CREATE TABLE endpoints (
+    endpoint INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    accepted INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    dead INTEGER NOT NULL DEFAULT 0,
+    dropped INTEGER NOT NULL DEFAULT 0,
+    expired INTEGER NOT NULL DEFAULT 0,
+    body_bytes INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+
+  -- A body that several endpoints are owed is in shared_bodies once; else it is in the row itself.
+  CREATE TABLE deliveries (
+    position INTEGER PRIMARY KEY,
+    delivery_id TEXT NOT NULL UNIQUE,
+    endpoint INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    order_key TEXT NOT NULL,
+    accepted_at REAL NOT NULL,
+    expires_at REAL,
+    body_bytes INTEGER NOT NULL,
+    shared_body INTEGER,
+    body BLOB
+  ) STRICT;
+  CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint);
+  CREATE INDEX deliveries_by_shared_body ON deliveries (shared_body) WHERE shared_body IS NOT NULL;
+  CREATE TABLE shared_bodies (
+    shared_body INTEGER PRIMARY KEY,
+    body BLOB NOT NULL
+  ) STRICT;
+`;
+
+/** Leads from format 0, an empty file, to 1; the next from 1 to 2; and so on. What has been released stays as it is. */
+const released: readonly string[] = [first];
+
+/** Brings the file to the newest format, one transaction a step. `migrations` is for tests. */
+export function migrate(database: DatabaseSync, migrations: readonly string[] = released): void {
+  for (let format = formatOf(database); format < migrations.length; format++) {
+    database.exec("BEGIN IMMEDIATE");
+    try {
+      database.exec(`${migrations[format]}; PRAGMA user_version = ${format + 1}`);
+      database.exec(`PRAGMA application_id = ${applicationId}; COMMIT`);
+    } catch (error) {
+      if (database.isTransaction) database.exec("ROLLBACK");
+      throw error;
+    }
+  }
+}
+
+export const newestFormat = released.length;
+
+export function formatOf(database: DatabaseSync): number {
+  return pragma(database, "user_version");
+}
+
+/** The value of a PRAGMA that is a number. */
+export function pragma(database: DatabaseSync, name: string): number {
+  const row = database.prepare(`PRAGMA ${name}`).get();
+  return Number(row?.[name]);
+}

@@ -1,0 +1,429 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { FakeClock } from "../base/fake-clock.ts";
+import type { Facts, Logger } from "../base/log.ts";
+import type { Change } from "./change.ts";
+import { type DataFolder, openDataFolder } from "./data-folder.ts";
+import { freedPagesPerStep, freeingDelayMs, freeingPauseMs, freePagesKept, syncIntervalMs } from "./limits.ts";
+import { pragma } from "./sqlite-schema.ts";
+import type { SyncPolicy } from "./options.ts";
+import { SqliteStore } from "./sqlite.ts";
+import { StoreUnavailable } from "./store.ts";
+
+const t0 = 1_700_000_000_000;
+const everything = { countMax: 1000, bytesMax: 10_000_000 };
+
+let root: string;
+let clock: FakeClock;
+let logged: string[];
+let folder: DataFolder;
+let store: SqliteStore;
+
+const note = (message: string, _facts?: Facts) => logged.push(message);
+const log: Logger = { debug: note, info: note, warn: note, error: note };
+
+function open({ sync = "commit", freeBytes }: { sync?: SyncPolicy; freeBytes?: () => number } = {}): void {
+  folder = openDataFolder(path.join(root, "data"));
+  if (freeBytes !== undefined) folder.freeBytes = freeBytes;
+  store = new SqliteStore({ folder, sync, clock, log });
+}
+
+beforeEach(() => {
+  root = mkdtempSync(path.join(tmpdir(), "hookmq-sqlite-"));
+  clock = new FakeClock();
+  logged = [];
+});
+afterEach(async () => {
+  await store.close();
+  expect(clock.armed).toBe(0);
+  rmSync(root, { recursive: true });
+});
+
+function commit(...changes: Change[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    store.commit(changes, (error, firstPosition) => (error === undefined ? resolve(firstPosition!) : reject(error)));
+  });
+}
+
+function owed(deliveryId: string, endpoint = "a", body: Uint8Array = Buffer.from(deliveryId)): Change {
+  const event = "on_message_publish";
+  return {
+    type: "delivery-owed",
+    delivery: { deliveryId, endpoint, event, orderKey: "pump", body, acceptedAt: t0, expiresAt: undefined },
+  };
+}
+
+function settled(deliveryId: string, outcome: "delivered" | "dead" | "dropped" | "expired" = "delivered"): Change {
+  return { type: "delivery-settled", deliveryId, outcome, reason: "" };
+}
+
+function kept(messageId: number, payload: Uint8Array = Buffer.from("on")): Change {
+  return {
+    type: "message-kept",
+    messageId,
+    message: {
+      topicName: "t",
+      payload,
+      qos: 1,
+      retain: false,
+      properties: Buffer.alloc(0),
+      acceptedAt: t0,
+      expiresAt: undefined,
+      publisherClientId: "pump",
+      publisherUserName: undefined,
+    },
+  };
+}
+
+const retained = (messageId: number): Change => ({ type: "retained", topicName: `t${messageId}`, messageId });
+const opened = (clientId: string): Change => ({
+  type: "session-opened",
+  clientId,
+  userName: undefined,
+  expirySeconds: 60,
+});
+const queued = (clientId: string, position: number, messageId: number): Change => ({
+  type: "queued",
+  clientId,
+  position,
+  messageId,
+  qos: 1,
+  retain: false,
+  subscriptionIdentifiers: [],
+  sharedFilter: undefined,
+});
+
+const ids = (slice: readonly { owed: { deliveryId: string } }[]) => slice.map(({ owed }) => owed.deliveryId);
+
+function count(table: string): number {
+  return (folder.database.prepare(`SELECT count(*) AS count FROM ${table}`).get() as { count: number }).count;
+}
+
+describe("a transaction", () => {
+  test("holds all that one turn of the loop hands in, and is over before the first of it is done", async () => {
+    open();
+    const seen: { batch: number; stored: number; open: boolean }[] = [];
+    await new Promise<void>((resolve) => {
+      for (let batch = 1; batch <= 5; batch++) {
+        store.commit([kept(batch), retained(batch)], () => {
+          seen.push({ batch, stored: count("retained"), open: folder.database.isTransaction });
+          if (batch === 5) resolve();
+        });
+      }
+      expect(seen).toEqual([]);
+    });
+    expect(seen).toEqual([1, 2, 3, 4, 5].map((batch) => ({ batch, stored: 5, open: false })));
+  });
+
+  test("is bounded, and never cuts a batch", async () => {
+    open();
+    const stored: number[] = [];
+    const batch = (from: number) => Array.from({ length: 6000 }, (_, i) => [kept(from + i), retained(from + i)]).flat();
+    await Promise.all(
+      [1, 10_001, 20_001].map(
+        (from) =>
+          new Promise<void>((resolve) => store.commit(batch(from), () => resolve(void stored.push(count("retained"))))),
+      ),
+    );
+    expect(stored).toEqual([6000, 12_000, 18_000]);
+  });
+
+  test("writes nothing of what begins and ends within it", async () => {
+    open();
+    await commit(opened("a"));
+    const before = folder.database.prepare("SELECT total_changes() AS changes").get();
+    const received: Change = { type: "settled", clientId: "a", position: 1 };
+    store.commit(
+      [kept(1), queued("a", 1, 1), { type: "sent", clientId: "a", position: 1, packetIdentifier: 1 }],
+      () => {},
+    );
+    await commit(received);
+    expect(folder.database.prepare("SELECT total_changes() AS changes").get()).toEqual(before);
+    expect((await store.load()).sessions).toMatchObject([{ clientId: "a", queue: [] }]);
+  });
+
+  test("that one batch makes impossible refuses that batch alone", async () => {
+    open();
+    const unwritable = kept(2, "not bytes" as unknown as Uint8Array);
+    const outcomes = await Promise.allSettled([
+      commit(kept(1), retained(1)),
+      commit(unwritable, retained(2)),
+      commit(kept(3), retained(3)),
+    ]);
+    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    expect([...(await store.load()).retained.values()]).toEqual([1, 3]);
+    expect(store.failure).toBeUndefined();
+    expect(logged).toEqual(["a batch that cannot be written was refused by the store"]);
+  });
+
+  test("ignores what names a message whose batch was refused", async () => {
+    open();
+    await commit(opened("a"), queued("a", 1, 77), retained(77), {
+      type: "will-set",
+      clientId: "a",
+      messageId: 77,
+      delaySeconds: 0,
+    });
+    expect(await store.load()).toMatchObject({ sessions: [{ queue: [] }], retained: new Map(), wills: [] });
+    expect(store.check()).toEqual([]);
+  });
+});
+
+describe("what was committed", () => {
+  test("is there when the folder is opened again", async () => {
+    open();
+    await commit(opened("a"), kept(1), queued("a", 1, 1), retained(1), owed("evt_1"));
+    await commit({ type: "sent", clientId: "a", position: 1, packetIdentifier: 7 });
+    const before = await store.load();
+    await store.close();
+    open();
+    expect(await store.load()).toEqual(before);
+    expect(before.sessions).toMatchObject([{ queue: [{ state: "sent", packetIdentifier: 7 }] }]);
+  });
+
+  for (const [sync, change, synchronous] of [
+    ["commit", owed("evt_1"), "FULL"],
+    ["commit", settled("evt_1"), "NORMAL"],
+    ["commit", { type: "settled", clientId: "a", position: 1 }, "NORMAL"],
+    ["commit", { type: "released", clientId: "a", position: 1 }, "FULL"],
+    ["interval", owed("evt_1"), "NORMAL"],
+    ["none", owed("evt_1"), "NORMAL"],
+  ] as const) {
+    test(`with sync = ${sync}, ${change.type} ${synchronous === "FULL" ? "waits" : "does not wait"} for the disk`, async () => {
+      open({ sync });
+      await commit(change);
+      expect(pragma(folder.database, "synchronous")).toBe(synchronous === "FULL" ? 2 : 1);
+    });
+  }
+
+  test("is synced at the end of the interval, once", async () => {
+    open({ sync: "interval" });
+    await commit(owed("evt_1"));
+    await commit(owed("evt_2"));
+    const wal = path.join(root, "data", "hookmq.db-wal");
+    const length = statSync(wal).size;
+    clock.advance(syncIntervalMs);
+    expect(pragma(folder.database, "synchronous")).toBe(2);
+    const synced = statSync(wal).size;
+    expect(synced).toBeGreaterThan(length);
+    clock.advance(10 * syncIntervalMs);
+    expect(statSync(wal).size).toBe(synced);
+  });
+});
+
+describe("owed deliveries", () => {
+  test("are read in slices, each endpoint's in order, from any position", async () => {
+    open();
+    const changes = Array.from({ length: 10 }, (_, i) => owed(`evt_${i}`, i % 2 === 0 ? "a" : "b"));
+    expect(await commit(...changes)).toBe(1);
+    const first = store.owedDeliveries("a", 0, { ...everything, countMax: 2 });
+    expect(first.map(({ position }) => position)).toEqual([1, 3]);
+    expect(ids(first)).toEqual(["evt_0", "evt_2"]);
+    await commit(settled("evt_2"));
+    expect(ids(store.owedDeliveries("a", first[1].position, everything))).toEqual(["evt_4", "evt_6", "evt_8"]);
+    expect(ids(store.owedDeliveries("b", 0, everything))).toEqual(["evt_1", "evt_3", "evt_5", "evt_7", "evt_9"]);
+    expect(store.owedDeliveries("nobody", 0, everything)).toEqual([]);
+  });
+
+  test("of a slice stay below its bytes, except that one always comes", async () => {
+    open();
+    await commit(...[1, 2, 3].map((i) => owed(`evt_${i}`, "a", Buffer.alloc(1000, i))));
+    const slice = (bytesMax: number) => ids(store.owedDeliveries("a", 0, { countMax: 10, bytesMax }));
+    expect(slice(2000)).toEqual(["evt_1", "evt_2"]);
+    expect(slice(10)).toEqual(["evt_1"]);
+  });
+
+  test("of one slice are found by their index, however many other endpoints are owed", () => {
+    open();
+    const plan = folder.database
+      .prepare(
+        "EXPLAIN QUERY PLAN SELECT * FROM deliveries WHERE endpoint = 1 AND position > 5 ORDER BY position LIMIT 9",
+      )
+      .all();
+    expect(plan.map(({ detail }) => detail)).toEqual([
+      "SEARCH deliveries USING INDEX deliveries_by_endpoint (endpoint=? AND rowid>?)",
+    ]);
+  });
+
+  test("have positions that follow those of the batches before, also after a start", async () => {
+    open();
+    expect(await commit(owed("evt_1"), owed("evt_2"))).toBe(1);
+    expect(await commit(owed("evt_3"))).toBe(3);
+    await store.close();
+    open();
+    expect(await commit(owed("evt_4"))).toBe(4);
+    expect(store.owedDeliveries("a", 3, everything)).toMatchObject([{ position: 4, owed: { deliveryId: "evt_4" } }]);
+  });
+
+  test("of one event have their body stored once, as long as one endpoint is owed it", async () => {
+    open();
+    const body = Buffer.alloc(500, 1);
+    const other = Buffer.alloc(500, 2);
+    await commit(owed("1a", "a", body), owed("1b", "b", body), owed("1c", "c", body), owed("2a", "a", other));
+    expect(count("shared_bodies")).toBe(1);
+    expect(count("deliveries WHERE body IS NOT NULL")).toBe(1);
+    const bodies = (await store.load()).deliveries.map(({ body }) => Buffer.from(body));
+    expect(bodies).toEqual([body, body, body, other]);
+    await commit(settled("1a"), settled("1b"));
+    expect(store.owedDeliveries("c", 0, everything)[0].owed.body).toEqual(new Uint8Array(body));
+    await commit(settled("1c"));
+    expect(count("shared_bodies")).toBe(0);
+    expect(store.check()).toEqual([]);
+  });
+
+  test("are counted by endpoint and outcome; the sum always holds, also after a start", async () => {
+    open();
+    await commit(owed("1"), owed("2"), owed("3"), owed("4"), owed("5"), owed("6", "b"), owed("1"));
+    await commit(settled("1"), settled("2", "dead"), settled("3", "dropped"), settled("4", "expired"), settled("1"));
+    await commit(owed("7", "b"), settled("7"), settled("never owed"));
+    const tallies = [
+      { endpoint: "a", accepted: 5, delivered: 1, dead: 1, dropped: 1, expired: 1, queued: 1, bytes: 1 },
+      { endpoint: "b", accepted: 2, delivered: 1, dead: 0, dropped: 0, expired: 0, queued: 1, bytes: 1 },
+    ];
+    expect(store.tallies()).toEqual(tallies);
+    await store.close();
+    open();
+    expect(store.tallies()).toEqual(tallies);
+    expect(store.check()).toEqual([]);
+  });
+});
+
+describe("when the disk is in trouble", () => {
+  test("nothing is acknowledged that is not stored, and service resumes by itself", async () => {
+    open();
+    await commit(kept(1), retained(1));
+    folder.database.exec("PRAGMA max_page_count = 40");
+    const large = Buffer.alloc(200_000, 1);
+    const refused = await commit(kept(2, large), retained(2)).catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(StoreUnavailable);
+    expect(refused).toMatchObject({ code: "commit", cause: { message: "database or disk is full" } });
+    await expect(commit(kept(3, large), retained(3))).rejects.toThrow(StoreUnavailable);
+    expect(store.failure).toBe("database or disk is full");
+    // What is small enough goes on meanwhile.
+    await commit(kept(4), retained(4));
+    expect(store.failure).toBeUndefined();
+    folder.database.exec("PRAGMA max_page_count = 100000");
+    await commit(kept(5, large), retained(5));
+    expect([...(await store.load()).retained.values()]).toEqual([1, 4, 5]);
+    expect(store.check()).toEqual([]);
+    expect(logged).toEqual([
+      "the store cannot write: nothing more is acknowledged that needs it",
+      "the store writes again",
+    ]);
+  });
+
+  test("all that shared the transaction is refused in order", async () => {
+    open();
+    folder.database.exec("PRAGMA query_only = ON");
+    const refused: number[] = [];
+    await new Promise<void>((resolve) => {
+      for (const i of [1, 2, 3])
+        store.commit([kept(i), retained(i)], (error) => {
+          if (error?.code === "commit") refused.push(i);
+          if (i === 3) resolve();
+        });
+    });
+    expect(refused).toEqual([1, 2, 3]);
+    folder.database.exec("PRAGMA query_only = OFF");
+    await commit(kept(1), retained(1));
+    expect([...(await store.load()).retained.values()]).toEqual([1]);
+    expect(logged).toHaveLength(2);
+  });
+
+  test("the last of it is left for what gives space back, so that a backlog which filled it can drain", async () => {
+    let freeBytes = 10 ** 9;
+    open({ freeBytes: () => freeBytes });
+    await commit(owed("1"), owed("2"));
+    freeBytes = 1000;
+    const outcomes = await Promise.allSettled([commit(owed("3")), commit(settled("1")), commit(kept(1), retained(1))]);
+    expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "fulfilled", "rejected"]);
+    expect(store.failure).toContain("is full: less than 16 MiB are free");
+    expect(ids(store.owedDeliveries("a", 0, everything))).toEqual(["2"]);
+    freeBytes = 10 ** 9;
+    await commit(owed("3"));
+    expect(store.failure).toBeUndefined();
+  });
+
+  test("a folder that is gone is not written to", async () => {
+    open();
+    rmSync(path.join(root, "data"), { recursive: true });
+    await expect(commit(owed("1"))).rejects.toMatchObject({ cause: { code: "ENOENT" } });
+  });
+});
+
+describe("space", () => {
+  test("comes back after a backlog has drained, step by step", async () => {
+    open();
+    const deliveries = Array.from({ length: 5000 }, (_, i) => owed(`evt_${i}`, "a", Buffer.alloc(3000, i)));
+    await commit(...deliveries);
+    await commit(...deliveries.map((_, i) => settled(`evt_${i}`)));
+    const free = pragma(folder.database, "freelist_count");
+    clock.advance(freeingDelayMs);
+    // A step may meet a page that only says which pages are free.
+    expect(free - pragma(folder.database, "freelist_count")).toBeLessThanOrEqual(freedPagesPerStep + 2);
+    expect(free - pragma(folder.database, "freelist_count")).toBeGreaterThanOrEqual(freedPagesPerStep);
+    clock.advance(20 * freeingPauseMs);
+    expect(pragma(folder.database, "freelist_count")).toBeLessThanOrEqual(freePagesKept);
+    expect(statSync(path.join(root, "data", "hookmq.db")).size).toBeLessThan((freePagesKept + 100) * 4096);
+    expect(statSync(path.join(root, "data", "hookmq.db-wal")).size).toBe(0);
+  });
+});
+
+describe("a backup", () => {
+  test("made while the store is written to is a whole store of its own", async () => {
+    open();
+    await commit(...Array.from({ length: 3000 }, (_, i) => owed(`evt_${i}`, "a", Buffer.alloc(1000, i))));
+    const file = path.join(root, "copy", "hookmq.db");
+    openDataFolder(path.dirname(file)).close();
+    rmSync(file);
+    let running = true;
+    const copied = store.backup(file).finally(() => {
+      running = false;
+    });
+    let written = 0;
+    while (running) await commit(owed(`later_${written++}`), settled(`evt_${written}`));
+    await copied;
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(store.tallies()).toMatchObject([{ accepted: 3000 + written, delivered: written }]);
+
+    const copy = new SqliteStore({ folder: openDataFolder(path.dirname(file)), sync: "commit", clock, log });
+    expect(copy.check()).toEqual([]);
+    const [{ accepted, delivered }] = copy.tallies();
+    expect(accepted).toBeGreaterThan(3000);
+    expect(accepted).toBeLessThanOrEqual(3000 + written);
+    expect(accepted - 3000).toBe(delivered);
+    await copy.close();
+  });
+
+  test("never overwrites a file", async () => {
+    open();
+    const file = path.join(root, "precious");
+    writeFileSync(file, "precious");
+    await expect(store.backup(file)).rejects.toMatchObject({ code: "EEXIST" });
+    expect(readFileSync(file, "utf8")).toBe("precious");
+  });
+});
+
+describe("a check", () => {
+  for (const [what, sql, finding] of [
+    [
+      "a queue entry without its message",
+      "INSERT INTO queue VALUES (1, 1, 9, 1, 0, 0, NULL, NULL, NULL)",
+      "queue entry",
+    ],
+    ["a message that nothing names", "DELETE FROM retained", "a kept message is named"],
+    ["a subscription without its session", "INSERT INTO subscriptions VALUES (9, 'x', 0, 0, 0, 0, NULL)", "session"],
+    ["a delivery that is not counted", "UPDATE endpoints SET accepted = 7", "accepted ="],
+    ["a delivery without its body", "UPDATE deliveries SET body = NULL, shared_body = 9", "has its body"],
+  ] as const) {
+    test(`finds ${what}`, async () => {
+      open();
+      await commit(opened("a"), kept(1), retained(1), owed("1"));
+      expect(store.check()).toEqual([]);
+      folder.database.exec(sql);
+      expect(store.check()).toEqual([expect.stringContaining(finding)]);
+    });
+  }
+});
