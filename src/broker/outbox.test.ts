@@ -8,6 +8,7 @@ import type { Wire } from "./wire.ts";
 
 class Host implements OutboxHost {
   readonly slabs = new SlabPool();
+  readonly figures = { bytesSent: 0 };
   waitingBytes = 0;
   lentBytesInUse = false;
   readonly dirty: Outbox[] = [];
@@ -221,6 +222,7 @@ describe("a slow peer", () => {
     outbox.drained();
     assert.equal(host.waitingBytes, 0);
     assert.equal(Buffer.concat(wire.taken).length, 4 * large.length);
+    assert.equal(host.figures.bytesSent, 4 * large.length);
   });
 
   test("has a smaller limit where many are slow", () => {

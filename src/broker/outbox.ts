@@ -7,6 +7,7 @@
  *                      ↑         └──→ blocked   the peer is slow; what comes now is copied and waits, up to a limit
  *                      └─────────────────┘ drained
  */
+import type { Figures } from "./figures.ts";
 import type { Wire } from "./wire.ts";
 import type { SlabPool } from "./slabs.ts";
 import { slabBytesMax } from "./slabs.ts";
@@ -15,6 +16,7 @@ import { outboxBytesMax, outboxBytesMaxCrowded, outboxBytesMaxTotal, outboxEarly
 /** Shared by all outboxes of a broker. */
 export interface OutboxHost {
   readonly slabs: SlabPool;
+  readonly figures: Pick<Figures, "bytesSent">;
   /** Bytes waiting in blocked outboxes. */
   waitingBytes: number;
   /** Some write of this turn was not taken whole: bytes lent to outboxes are still in use. */
@@ -97,7 +99,7 @@ export class Outbox {
       written++;
       this.waitingBytes -= bytes.length;
       this.host.waitingBytes -= bytes.length;
-      if (this.wire.write(bytes)) continue;
+      if (this.write(bytes)) continue;
       // The rest waits here, where it counts.
       this.block();
       break;
@@ -184,7 +186,7 @@ export class Outbox {
   /** True when the bytes may be used again. */
   private setAside(bytes: Buffer): boolean {
     if (!this.blocked) {
-      if (this.wire.write(bytes)) return true;
+      if (this.write(bytes)) return true;
       this.block();
       return false;
     }
@@ -198,15 +200,21 @@ export class Outbox {
     const bytes = this.run.subarray(this.runStart, this.runEnd);
     this.run = nothing;
     this.runStart = this.runEnd = 0;
-    if (!this.wire.write(bytes)) this.block();
+    if (!this.write(bytes)) this.block();
   }
 
   private writeSlab(): void {
     const { slab } = this;
-    if (this.wire.write(slab.subarray(0, this.used))) this.host.slabs.giveBack(slab);
+    if (this.write(slab.subarray(0, this.used))) this.host.slabs.giveBack(slab);
     else this.block();
     this.slab = nothing;
     this.used = 0;
+  }
+
+  /** True when all was taken. */
+  private write(bytes: Buffer): boolean {
+    this.host.figures.bytesSent += bytes.length;
+    return this.wire.write(bytes);
   }
 
   private block(): void {

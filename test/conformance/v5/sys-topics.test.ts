@@ -52,6 +52,7 @@ describe("figures", () => {
     assert.equal(await figure("messages/received"), "5");
     assert.ok(Number(await figure("messages/sent")) >= 5);
     assert.ok(Number(await figure("bytes/received")) > 0);
+    assert.ok(Number(await figure("bytes/sent")) > 0);
   });
 
   test("stay out of subscriptions that begin with a wildcard [MQTT5 4.7.2-1]", async () => {
