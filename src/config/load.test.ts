@@ -19,7 +19,7 @@ interface Surroundings {
 }
 
 function load(text: string, { env = {}, overrides = {}, files = {}, oldConf = false }: Surroundings = {}) {
-  const all = memoryFiles({ "/work/nanomq.conf": text, ...files });
+  const all = memoryFiles({ "/srv/nanomq.conf": text, ...files });
   return loadSettings({ path: "nanomq.conf", oldConf, env, overrides, cwd: "/work", files: all, version: "1.2.3" });
 }
 
@@ -642,7 +642,7 @@ describe("precedence and origin", () => {
   });
 
   test("included values name their own file", () => {
-    const files = { "/work/more.conf": "max_mqueue_len = 6" };
+    const files = { "/srv/more.conf": "max_mqueue_len = 6" };
     assert.deepEqual(origin('mqtt { include "more.conf" }', { files }, key), ["6", "more.conf:1:18"]);
   });
 
