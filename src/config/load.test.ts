@@ -20,7 +20,7 @@ interface Surroundings {
 
 function load(text: string, { env = {}, overrides = {}, files = {}, oldConf = false }: Surroundings = {}) {
   const all = memoryFiles({ "/srv/nanomq.conf": text, ...files });
-  return loadSettings({ path: "nanomq.conf", oldConf, env, overrides, cwd: "/work", files: all, version: "1.2.3" });
+  return loadSettings({ path: "nanomq.conf", oldConf, env, overrides, cwd: "/srv", files: all, version: "1.2.3" });
 }
 
 function settingsOf(text: string, surroundings: Surroundings = {}): Settings {
