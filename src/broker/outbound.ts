@@ -18,7 +18,6 @@ import { slabBytesMax } from "./slabs.ts";
 
 /** Packet Identifiers in use at the most, so that a free one is always near. */
 const identifiersInUseMax = 60_000;
-const nothing = Buffer.alloc(0);
 
 /** Passes the message in hand to one target. */
 export function deliver(broker: Broker, target: Target, arrival: Arrival): void {
@@ -30,11 +29,11 @@ export function deliver(broker: Broker, target: Target, arrival: Arrival): void 
   if (qos === 0) {
     if (connection === undefined) return;
     if (connection.outbox.full) broker.figures.dropped.slowReader++;
-    else send(broker, connection, target, arrival, 0, retain, Awaiting.nothing);
+    else send(broker, connection, target, arrival, 0, retain);
     return;
   }
   if (!session.persistent && connection !== undefined && isClear(session, connection)) {
-    send(broker, connection, target, arrival, qos, retain, qos === 1 ? Awaiting.puback : Awaiting.pubrec);
+    send(broker, connection, target, arrival, qos, retain);
     return;
   }
   owe(broker, session, {
@@ -178,6 +177,7 @@ function isClear(session: Session, connection: Connection): boolean {
   );
 }
 
+/** Sends the message in hand at once; nothing is ahead of it. */
 function send(
   broker: Broker,
   connection: Connection,
@@ -185,70 +185,68 @@ function send(
   arrival: Arrival,
   qos: QoS,
   retain: boolean,
-  awaiting: Awaiting,
 ): void {
-  const { encoded } = arrival;
-  const { outbox } = connection;
-  const extra = connection.version5 ? target.identifierProperties : nothing;
-  if (extra.length > 0 || connection.outboundAliases !== undefined) {
-    const bytes = publishBytes(encoded.parts, true, qos, extra, encoded.parts.topic.length);
-    if (bytes > connection.packetBytesMax) {
-      broker.figures.dropped.tooLarge++;
-      return;
-    }
-    const identifier =
-      awaiting === Awaiting.nothing ? 0 : takeIdentifier(connection, target, arrival, qos, retain, awaiting);
-    const flags = (qos << 1) | (retain ? 1 : 0);
-    writeParts(connection, encoded.parts, arrival.route.topicName, flags, identifier, extra);
-  } else {
-    encoded.select(connection.version5, qos, retain);
-    const { bytes, start, end } = encoded;
-    if (end - start > connection.packetBytesMax) {
-      broker.figures.dropped.tooLarge++; // [MQTT5 3.1.2-25]
-      return;
-    }
-    if (awaiting === Awaiting.nothing) {
-      outbox.append(bytes, start, end);
-    } else {
-      const { identifierAt } = encoded;
-      const identifier = takeIdentifier(connection, target, arrival, qos, retain, awaiting);
-      if (end - start <= slabBytesMax) {
-        const at = outbox.reserve(end - start);
-        bytes.copy(outbox.slab, at, start, end);
-        writeIdentifier(outbox.slab, at + identifierAt - start, identifier);
-      } else {
-        const own = Buffer.from(bytes.subarray(start, end));
-        writeIdentifier(own, identifierAt - start, identifier);
-        outbox.append(own, 0, own.length);
-      }
-    }
+  const isItsOwn = target.identifierProperties.length > 0 || connection.outboundAliases !== undefined;
+  const sent =
+    isItsOwn && connection.version5
+      ? sendAlone(connection, target, arrival, qos, retain)
+      : sendShared(connection, target, arrival, qos, retain);
+  if (!sent) {
+    broker.figures.dropped.tooLarge++; // [MQTT5 3.1.2-25]
+    return;
   }
   broker.figures.messagesSent++;
   broker.figures.messagesSentByQoS[qos]++;
 }
 
-function takeIdentifier(
-  connection: Connection,
-  target: Target,
-  arrival: Arrival,
-  qos: QoS,
-  retain: boolean,
-  awaiting: Awaiting,
-): number {
+/** In bytes that many connections send alike, but for the Packet Identifier. False: too large for the client. */
+function sendShared(connection: Connection, target: Target, arrival: Arrival, qos: QoS, retain: boolean): boolean {
+  const { outbox } = connection;
+  const { encoded } = arrival;
+  encoded.select(connection.version5, qos, retain);
+  const { bytes, start, end, identifierAt } = encoded;
+  if (end - start > connection.packetBytesMax) return false;
+  if (qos === 0) {
+    outbox.append(bytes, start, end);
+    return true;
+  }
+  const identifier = takeIdentifier(connection, target, arrival, qos, retain);
+  if (end - start <= slabBytesMax) {
+    const at = outbox.reserve(end - start);
+    bytes.copy(outbox.slab, at, start, end);
+    writeIdentifier(outbox.slab, at + identifierAt - start, identifier);
+  } else {
+    const own = Buffer.from(bytes.subarray(start, end));
+    writeIdentifier(own, identifierAt - start, identifier);
+    outbox.append(own, 0, own.length);
+  }
+  return true;
+}
+
+/** With Subscription Identifiers or a Topic Alias, which are this connection's alone. False: too large for the client. */
+function sendAlone(connection: Connection, target: Target, arrival: Arrival, qos: QoS, retain: boolean): boolean {
+  const { parts } = arrival.encoded;
+  const extra = target.identifierProperties;
+  if (publishBytes(parts, true, qos, extra, parts.topic.length) > connection.packetBytesMax) return false;
+  const identifier = qos === 0 ? 0 : takeIdentifier(connection, target, arrival, qos, retain);
+  const flags = (qos << 1) | (retain ? 1 : 0);
+  writeParts(connection, parts, arrival.route.topicName, flags, identifier, extra);
+  return true;
+}
+
+function takeIdentifier(connection: Connection, target: Target, arrival: Arrival, qos: 1 | 2, retain: boolean): number {
   connection.sendQuota--;
+  const { subscriptionIdentifiers, sharedFilter } = target;
   // A session that ends with its connection never sends again; only what others could take over is worth keeping.
   const owed: Owed | undefined =
-    target.sharedFilter === undefined
+    sharedFilter === undefined
       ? undefined
-      : {
-          message: arrival.message(),
-          qos: qos as 1 | 2,
-          retain,
-          subscriptionIdentifiers: target.subscriptionIdentifiers,
-          sharedFilter: target.sharedFilter,
-          position: 0,
-        };
-  return connection.session.inflight.take(awaiting, owed);
+      : { message: arrival.message(), qos, retain, subscriptionIdentifiers, sharedFilter, position: 0 };
+  return connection.session.inflight.take(firstAwaited(qos), owed);
+}
+
+function firstAwaited(qos: 1 | 2): Awaiting {
+  return qos === 1 ? Awaiting.puback : Awaiting.pubrec;
 }
 
 function sendOwed(broker: Broker, session: Session, connection: Connection, owed: Owed): void {
@@ -259,10 +257,7 @@ function sendOwed(broker: Broker, session: Session, connection: Connection, owed
   }
   if (!fitsClient(broker, connection, message, qos, subscriptionIdentifiers)) return letGo(broker, session, owed);
   const keep = session.persistent || owed.sharedFilter !== undefined;
-  const packetIdentifier = session.inflight.take(
-    qos === 1 ? Awaiting.puback : Awaiting.pubrec,
-    keep ? owed : undefined,
-  );
+  const packetIdentifier = session.inflight.take(firstAwaited(qos), keep ? owed : undefined);
   connection.sendQuota--;
   const flags = (qos << 1) | (retain ? 1 : 0);
   if (!session.persistent) {
