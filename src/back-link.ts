@@ -17,6 +17,8 @@ export interface BackLinkParts extends BackOptions {
   log: Logger;
   /** Called once when the thread has failed, after it was logged. */
   failed?: () => void;
+  /** What the thread runs; another one for tests. It calls `serve`. */
+  file?: URL;
 }
 
 interface Waiting {
@@ -41,12 +43,14 @@ export class BackLink implements Store {
   private answered = 0;
   private readonly questions = new Map<number, Waiting>();
   private lastQuestion = 0;
+  trouble: string | undefined;
+  onTrouble: Store["onTrouble"];
 
-  constructor({ store, webhook, version, log, failed = endProcess }: BackLinkParts) {
+  constructor({ store, webhook, version, log, failed = endProcess, file = backFile }: BackLinkParts) {
     this.log = log;
     this.failed = failed;
-    const workerData: BackOptions = { store, webhook, version };
-    this.worker = new Worker(backFile, { workerData, name: "back", resourceLimits });
+    const workerData: BackOptions & { file: string } = { store, webhook, version, file: file.href };
+    this.worker = new Worker(file, { workerData, name: "back", resourceLimits });
     this.worker.on("message", (message: FromBack) => this.receive(message));
     this.worker.on("error", (error) => this.fail(error instanceof Error ? error : new Error(String(error))));
     this.worker.on("exit", (code) => this.fail(new Error(`the thread ended by itself with code ${code}`)));
@@ -96,6 +100,9 @@ export class BackLink implements Store {
         return this.takeQuestion(message.id)?.resolve(message.value);
       case "failure":
         return this.takeQuestion(message.id)?.reject(message.error);
+      case "trouble":
+        this.trouble = message.trouble;
+        return this.onTrouble?.(message.trouble);
       case "log":
         return this.log[message.level](message.message, message.facts);
       default:

@@ -12,7 +12,7 @@ import { decodeChanges } from "./store/change-codec.ts";
 import { MemoryStore } from "./store/memory.ts";
 import { openDataFolder, StoreUnusable } from "./store/data-folder.ts";
 import type { StoreOptions } from "./store/options.ts";
-import { SqliteStore } from "./store/sqlite.ts";
+import { SqliteStore, type SqliteStoreParts } from "./store/sqlite.ts";
 import { type Store, type StoredState, StoreUnavailable } from "./store/store.ts";
 import { createSender, type Sender } from "./webhook/attempt.ts";
 import { Dispatcher } from "./webhook/dispatcher.ts";
@@ -41,6 +41,7 @@ export type FromBack =
   | { type: "refused"; batch: number; code: StoreUnavailable["code"]; cause: unknown }
   | { type: "answer"; id: number; value: unknown }
   | { type: "failure"; id: number; error: unknown }
+  | { type: "trouble"; trouble: string | undefined }
   | { type: "log"; level: LogMethod; message: string; facts: Facts | undefined };
 type LogMethod = keyof Logger;
 
@@ -71,6 +72,14 @@ export class Back implements Store {
       log,
       settled: (change) => this.settle(change),
     });
+  }
+
+  get trouble(): string | undefined {
+    return this.engine.trouble;
+  }
+
+  set onTrouble(listener: Store["onTrouble"]) {
+    this.engine.onTrouble = listener;
   }
 
   commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void {
@@ -123,27 +132,38 @@ function owedIn(changes: readonly Change[]): OwedDelivery[] {
   return owed;
 }
 
-function openEngine(store: StoreOptions, log: Logger): Store {
+function openEngine(store: StoreOptions, log: Logger, moment: SqliteStoreParts["moment"]): Store {
   switch (store.engine) {
     case "memory":
       return new MemoryStore();
     case "disk":
-      return new SqliteStore({ folder: openDataFolder(store.directory), sync: store.sync, clock: systemClock, log });
+      return new SqliteStore({
+        folder: openDataFolder(store.directory),
+        sync: store.sync,
+        clock: systemClock,
+        log,
+        moment,
+      });
     default:
       return store satisfies never;
   }
 }
 
-/** Serves the front through `port`. */
-function serve(port: MessagePort, { store, webhook, version }: BackOptions): void {
+/** Serves the front through `port`. `moment` is for tests that end the process in the middle of a commit. */
+export function serve(
+  port: MessagePort,
+  { store, webhook, version }: BackOptions,
+  moment?: SqliteStoreParts["moment"],
+): void {
   const send = (message: FromBack) => port.postMessage(message);
   const log = portLogger(send);
   const back = openBack(() => {
-    const engine = openEngine(store, log);
+    const engine = openEngine(store, log, moment);
     const createSenderFor = (endpoint: EndpointOptions) => createSender(endpoint, { clock: systemClock, version });
     return new Back({ engine, webhook, clock: systemClock, random: Math.random, log, createSender: createSenderFor });
   });
   const answers = new BatchAnswers(send);
+  if (back instanceof Back) back.onTrouble = (trouble) => send({ type: "trouble", trouble });
   port.on("message", (message: ToBack) => {
     if (message instanceof ArrayBuffer) {
       const batch = answers.next();
@@ -238,8 +258,8 @@ function portLogger(send: (message: FromBack) => void): Logger {
 }
 
 // Only where `back-link.ts` has started a worker from this file: a test that imports it may run in a worker as well.
-if (!isMainThread && parentPort !== null && isBackOptions(workerData)) serve(parentPort, workerData);
+if (!isMainThread && parentPort !== null && isOurs(workerData)) serve(parentPort, workerData);
 
-function isBackOptions(data: unknown): data is BackOptions {
-  return typeof data === "object" && data !== null && "store" in data && "webhook" in data;
+function isOurs(data: unknown): data is BackOptions {
+  return typeof data === "object" && data !== null && "file" in data && data.file === import.meta.url;
 }

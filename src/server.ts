@@ -24,13 +24,21 @@ export interface RunningServer {
   stop(): Promise<void>;
 }
 
+export interface ServerParts {
+  settings: Settings;
+  log: Logger;
+  /** What the back thread runs; another one for tests. */
+  backFile?: URL;
+}
+
 /** Throws ListenFailed when an address cannot be listened on; nothing is left running then. */
-export async function startServer({ settings, log }: { settings: Settings; log: Logger }): Promise<RunningServer> {
+export async function startServer({ settings, log, backFile }: ServerParts): Promise<RunningServer> {
   const back = new BackLink({
     store: settings.store,
     webhook: settings.webhook,
     version: settings.broker.version,
     log,
+    file: backFile,
   });
   const broker = new Broker({
     options: settings.broker,

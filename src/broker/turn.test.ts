@@ -7,6 +7,8 @@ import { Turn } from "./turn.ts";
 
 /** Answers when it is told to. */
 class SlowStore implements Store {
+  readonly trouble = undefined;
+  onTrouble: Store["onTrouble"];
   readonly commits: { changes: readonly Change[]; done: (error?: StoreUnavailable) => void }[] = [];
 
   commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void {

@@ -29,6 +29,8 @@ interface Will {
 }
 
 export class MemoryStore implements Store {
+  readonly trouble = undefined;
+  onTrouble: Store["onTrouble"];
   private readonly messages = new Map<number, KeptMessage>();
   private readonly sessions = new Map<string, Session>();
   private readonly retained = new Map<string, number>();

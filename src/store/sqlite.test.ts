@@ -154,7 +154,7 @@ describe("a transaction", () => {
     ]);
     expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
     expect([...(await store.load()).retained.values()]).toEqual([1, 3]);
-    expect(store.failure).toBeUndefined();
+    expect(store.trouble).toBeUndefined();
     expect(logged).toEqual(["a batch that cannot be written was refused by the store"]);
   });
 
@@ -300,10 +300,10 @@ describe("when the disk is in trouble", () => {
     expect(refused).toBeInstanceOf(StoreUnavailable);
     expect(refused).toMatchObject({ code: "commit", cause: { message: "database or disk is full" } });
     await expect(commit(kept(3, large), retained(3))).rejects.toThrow(StoreUnavailable);
-    expect(store.failure).toBe("database or disk is full");
+    expect(store.trouble).toBe("database or disk is full");
     // What is small enough goes on meanwhile.
     await commit(kept(4), retained(4));
-    expect(store.failure).toBeUndefined();
+    expect(store.trouble).toBeUndefined();
     folder.database.exec("PRAGMA max_page_count = 100000");
     await commit(kept(5, large), retained(5));
     expect([...(await store.load()).retained.values()]).toEqual([1, 4, 5]);
@@ -339,11 +339,11 @@ describe("when the disk is in trouble", () => {
     freeBytes = 1000;
     const outcomes = await Promise.allSettled([commit(owed("3")), commit(settled("1")), commit(kept(1), retained(1))]);
     expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "fulfilled", "rejected"]);
-    expect(store.failure).toContain("is full: less than 16 MiB are free");
+    expect(store.trouble).toContain("is full: less than 16 MiB are free");
     expect(ids(store.owedDeliveries("a", 0, everything))).toEqual(["2"]);
     freeBytes = 10 ** 9;
     await commit(owed("3"));
-    expect(store.failure).toBeUndefined();
+    expect(store.trouble).toBeUndefined();
   });
 
   test("a folder that is gone is not written to", async () => {

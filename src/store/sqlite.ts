@@ -37,7 +37,13 @@ export interface SqliteStoreParts {
   sync: SyncPolicy;
   clock: Clock;
   log: Logger;
+  /** Told where a transaction is: for tests that end the process there. */
+  moment?: (moment: CommitMoment) => void;
 }
+
+/** Around one transaction: not begun, begun, all written, committed and nobody told, everybody told. */
+export const commitMoments = ["asked", "begun", "written", "committed", "told"] as const;
+export type CommitMoment = (typeof commitMoments)[number];
 
 interface Batch {
   changes: readonly Change[];
@@ -73,10 +79,12 @@ export class SqliteStore implements Store {
   private freeingTimer: Timer | undefined;
   private hasFreed = false;
   private backingUp: Promise<void> | undefined;
-  /** Why nothing can be stored at present. */
-  private trouble: string | undefined;
+  private readonly moment: (moment: CommitMoment) => void;
+  trouble: string | undefined;
+  onTrouble: Store["onTrouble"];
 
-  constructor({ folder, sync, clock, log }: SqliteStoreParts) {
+  constructor({ folder, sync, clock, log, moment = () => {} }: SqliteStoreParts) {
+    this.moment = moment;
     this.folder = folder;
     this.database = folder.database;
     this.sync = sync;
@@ -111,11 +119,6 @@ export class SqliteStore implements Store {
 
   tallies(): EndpointTally[] {
     return this.read(() => this.reader.tallies());
-  }
-
-  /** Why the last transaction failed; `undefined` while all is well. */
-  get failure(): string | undefined {
-    return this.trouble;
   }
 
   /** A consistent copy as of its end, made beside the running store. `file` must not exist yet. */
@@ -177,6 +180,7 @@ export class SqliteStore implements Store {
       if (failure === undefined) done(undefined, firstPosition);
       else done(new StoreUnavailable("commit", failure));
     }
+    this.moment("told");
   }
 
   private takeGroup(): Batch[] {
@@ -205,15 +209,19 @@ export class SqliteStore implements Store {
 
   private transact(group: readonly Batch[]): Failure | undefined {
     const draft = new Draft(this.writer, this.nextPosition);
+    this.moment("asked");
     try {
       this.syncCommits(this.sync === "commit" && group.some(({ changes }) => changes.some(isPromised)));
       this.begin.run();
+      this.moment("begun");
       for (const batch of group) {
         batch.firstPosition = draft.nextPosition;
         for (const change of batch.changes) draft.fold(change);
       }
       this.writer.write(draft);
+      this.moment("written");
       this.end.run();
+      this.moment("committed");
     } catch (cause) {
       if (this.database.isTransaction) this.database.exec("ROLLBACK");
       return { cause };
@@ -296,6 +304,7 @@ export class SqliteStore implements Store {
   private hasFailed(error: unknown): void {
     const before = this.trouble;
     this.trouble = error instanceof Error ? error.message : String(error);
+    if (before !== this.trouble) this.onTrouble?.(this.trouble);
     if (before !== undefined) return;
     this.log.error("the store cannot write: nothing more is acknowledged that needs it", {
       folder: this.folder.directory,
@@ -306,6 +315,7 @@ export class SqliteStore implements Store {
   private hasSucceeded(): void {
     if (this.trouble === undefined) return;
     this.trouble = undefined;
+    this.onTrouble?.(undefined);
     this.log.info("the store writes again", { folder: this.folder.directory });
   }
 }

@@ -17,8 +17,14 @@ export interface Store {
   /**
    * Makes a batch true, whole or not at all, after every batch handed in before it. `done` is called exactly once, in
    * the order of the calls, possibly before `commit` returns.
+   *
+   * What was handed in before its caller heard of a refusal may build on what was refused, so it is refused as well.
    */
   commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void;
+  /** Why nothing new can be kept at present, in words for the operator; `undefined` while all is well. */
+  readonly trouble: string | undefined;
+  /** Called at each change of `trouble`, also when nothing is handed in. */
+  onTrouble: ((trouble: string | undefined) => void) | undefined;
   /** The present state, for a start. */
   load(): Promise<StoredState>;
   /** Waits for what was handed in, then lets go of files and threads. */

@@ -43,6 +43,8 @@ function setUp(endpoints: readonly EndpointOptions[]) {
   const clock = new FakeClock();
   const committed: Change[] = [];
   const store = {
+    trouble: undefined,
+    onTrouble: undefined,
     commit: (changes: readonly Change[]) => void committed.push(...changes),
     load: () => Promise.reject(new Error("not asked for here")),
     close: () => Promise.resolve(),

@@ -11,6 +11,8 @@ interface Batch {
 export class HoldingStore implements Store {
   /** What has been committed. */
   readonly memory: MemoryStore;
+  trouble: string | undefined;
+  onTrouble: Store["onTrouble"];
   private held: Batch[] = [];
 
   constructor(memory = new MemoryStore()) {
@@ -31,9 +33,15 @@ export class HoldingStore implements Store {
     for (const { changes, done } of this.held.splice(0, count)) this.memory.commit(changes, done);
   }
 
-  /** The first batch fails: none of it is kept. */
+  /** What is under way fails: none of it is kept. */
   refuse(): void {
-    this.held.shift()?.done(new StoreUnavailable("commit"));
+    for (const { done } of this.held.splice(0)) done(new StoreUnavailable("commit"));
+  }
+
+  /** The disk is full, or works again (`undefined`), and the store has noticed. */
+  become(trouble: string | undefined): void {
+    this.trouble = trouble;
+    this.onTrouble?.(trouble);
   }
 
   /** The process dies: what was under way is lost, and nobody is told. */

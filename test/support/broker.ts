@@ -78,6 +78,14 @@ class LentStore implements Store {
   cutOff = false;
   private readonly store: Store;
 
+  get trouble(): string | undefined {
+    return this.store.trouble;
+  }
+
+  set onTrouble(listener: Store["onTrouble"]) {
+    this.store.onTrouble = listener;
+  }
+
   constructor(store: Store) {
     this.store = store;
   }

@@ -11,6 +11,8 @@ import { until } from "../../support/until.ts";
 
 /** A store that answers when it is told to, in the order it was asked. */
 class SlowStore implements Store {
+  readonly trouble = undefined;
+  onTrouble: Store["onTrouble"];
   slow = false;
   private readonly memory = new MemoryStore();
   private readonly waiting: { changes: readonly Change[]; done: (error?: StoreUnavailable) => void }[] = [];
