@@ -8,7 +8,7 @@ import { Worker } from "node:worker_threads";
 import type { BackOptions, FromBack, Question, ToBack } from "./back.ts";
 import { Deque } from "./base/deque.ts";
 import type { Logger } from "./base/log.ts";
-import type { Change } from "./store/change.ts";
+import type { BrokerChange } from "./store/change.ts";
 import { ChangeEncoder } from "./store/change-codec.ts";
 import { type Store, type StoredState, StoreUnavailable } from "./store/store.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
@@ -56,7 +56,7 @@ export class BackLink implements Store {
     this.worker.on("exit", (code) => this.fail(new Error(`the thread ended by itself with code ${code}`)));
   }
 
-  commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void {
+  commit(changes: readonly BrokerChange[], done: (error?: StoreUnavailable) => void): void {
     if (this.state !== "running") return done(new StoreUnavailable("closed"));
     this.unanswered.push(done);
     const batch = this.encoder.encode(changes);

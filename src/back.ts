@@ -7,13 +7,15 @@
 import { isMainThread, type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { type Clock, systemClock } from "./base/clock.ts";
 import type { Facts, Logger } from "./base/log.ts";
-import type { Change, OwedDelivery } from "./store/change.ts";
+import type { BrokerChange } from "./store/change.ts";
 import { decodeChanges } from "./store/change-codec.ts";
+import type { StoredDelivery } from "./store/deliveries.ts";
 import { MemoryStore } from "./store/memory.ts";
+import { MemoryDeliveries } from "./store/memory-deliveries.ts";
 import { openDataFolder, StoreUnusable } from "./store/data-folder.ts";
 import type { StoreOptions } from "./store/options.ts";
 import { SqliteStore, type SqliteStoreParts } from "./store/sqlite.ts";
-import { type Store, type StoredState, StoreUnavailable } from "./store/store.ts";
+import { type Engine, type Store, type StoredState, StoreUnavailable } from "./store/store.ts";
 import { createSender, type Sender } from "./webhook/attempt.ts";
 import { Dispatcher } from "./webhook/dispatcher.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
@@ -46,7 +48,7 @@ export type FromBack =
 type LogMethod = keyof Logger;
 
 export interface BackParts {
-  engine: Store;
+  engine: Engine;
   webhook: WebhookOptions;
   clock: Clock;
   random: () => number;
@@ -56,21 +58,22 @@ export interface BackParts {
 }
 
 export class Back implements Store {
-  private readonly engine: Store;
-  private readonly log: Logger;
+  private readonly engine: Engine;
+  /** Of endpoints whose deliveries may end with the process. */
+  private readonly volatile = new MemoryDeliveries();
   private readonly dispatcher: Dispatcher;
   private deliveriesStopped: Promise<void> | undefined;
 
   constructor({ engine, webhook, clock, random, log, createSender }: BackParts) {
     this.engine = engine;
-    this.log = log;
     this.dispatcher = new Dispatcher({
       options: webhook,
       clock,
       createSender,
       random,
       log,
-      settled: (change) => this.settle(change),
+      durable: engine,
+      volatile: this.volatile,
     });
   }
 
@@ -82,20 +85,21 @@ export class Back implements Store {
     this.engine.onTrouble = listener;
   }
 
-  commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void {
-    this.engine.commit(changes, (error) => {
+  commit(changes: readonly BrokerChange[], done: (error?: StoreUnavailable) => void): void {
+    const kept = changes.some(isVolatile) ? changes.filter((change) => !isVolatile(change)) : changes;
+    this.engine.commit(kept, (error, firstPosition) => {
       if (error !== undefined) return done(error);
-      const owed = owedIn(changes);
+      const owed = this.owedIn(changes, firstPosition!);
       if (owed.length > 0) this.dispatcher.accept(owed);
       done();
     });
   }
 
-  /** Called once, at the start. What is owed from before stays here and is sent; the rest is the broker's. */
+  /** Called once, at the start. What is owed to endpoints from before is sent from here; the rest is the broker's. */
   async load(): Promise<StoredState> {
     const state = await this.engine.load();
-    this.dispatcher.accept(state.deliveries);
-    return { ...state, deliveries: [] };
+    this.dispatcher.resume();
+    return state;
   }
 
   figures(): EndpointFigures[] {
@@ -113,26 +117,24 @@ export class Back implements Store {
     await this.engine.close();
   }
 
-  private settle(change: Extract<Change, { type: "delivery-settled" }>): void {
-    this.engine.commit([change], (error) => {
-      if (error === undefined) return;
-      const { deliveryId, outcome } = change;
-      this.log.error("the end of a delivery could not be stored: it may be sent again after a restart", {
-        deliveryId,
-        outcome,
-        error,
-      });
-    });
+  private owedIn(changes: readonly BrokerChange[], firstPosition: number): StoredDelivery[] {
+    const deliveries: StoredDelivery[] = [];
+    let next = firstPosition;
+    for (const change of changes) {
+      if (change.type !== "delivery-owed") continue;
+      const owed = change.delivery;
+      const position = isVolatile(change) ? this.volatile.owe(owed) : next++;
+      deliveries.push({ position, owed, attempts: 0, failures: 0, dueAt: undefined });
+    }
+    return deliveries;
   }
 }
 
-function owedIn(changes: readonly Change[]): OwedDelivery[] {
-  const owed: OwedDelivery[] = [];
-  for (const change of changes) if (change.type === "delivery-owed") owed.push(change.delivery);
-  return owed;
+function isVolatile(change: BrokerChange): boolean {
+  return change.type === "delivery-owed" && change.durability === "memory";
 }
 
-function openEngine(store: StoreOptions, log: Logger, moment: SqliteStoreParts["moment"]): Store {
+function openEngine(store: StoreOptions, log: Logger, moment: SqliteStoreParts["moment"]): Engine {
   switch (store.engine) {
     case "memory":
       return new MemoryStore();

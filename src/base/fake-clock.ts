@@ -7,7 +7,7 @@ export class FakeClock implements Clock {
   private entries: Entry[] = [];
   private elapsedMs = 0;
   private sequence = 0;
-  private readonly epoch: Instant;
+  private epoch: Instant;
 
   constructor(epoch: Instant = 1_700_000_000_000) {
     this.epoch = epoch;
@@ -39,6 +39,11 @@ export class FakeClock implements Clock {
       next.act();
     }
     this.elapsedMs = until;
+  }
+
+  /** The wall clock is set back; timers run on the time that only goes forward. */
+  setBack(ms: number): void {
+    this.epoch -= ms;
   }
 
   /** How many timers are armed: a test that cleans up leaves none. */

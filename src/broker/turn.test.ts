@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "vitest";
-import type { Change } from "../store/change.ts";
+import type { BrokerChange } from "../store/change.ts";
 import { type Store, StoreUnavailable } from "../store/store.ts";
 import { uncommittedBytesMax } from "./limits.ts";
 import { Turn } from "./turn.ts";
@@ -9,9 +9,9 @@ import { Turn } from "./turn.ts";
 class SlowStore implements Store {
   readonly trouble = undefined;
   onTrouble: Store["onTrouble"];
-  readonly commits: { changes: readonly Change[]; done: (error?: StoreUnavailable) => void }[] = [];
+  readonly commits: { changes: readonly BrokerChange[]; done: (error?: StoreUnavailable) => void }[] = [];
 
-  commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void {
+  commit(changes: readonly BrokerChange[], done: (error?: StoreUnavailable) => void): void {
     this.commits.push({ changes, done });
   }
 
@@ -22,7 +22,7 @@ class SlowStore implements Store {
   async close(): Promise<void> {}
 }
 
-const change = (clientId: string): Change => ({ type: "session-ended", clientId });
+const change = (clientId: string): BrokerChange => ({ type: "session-ended", clientId });
 
 function begin() {
   const store = new SlowStore();

@@ -6,7 +6,7 @@
  * First commit, then speak: answers given to `whenCommitted` run after the commit of this turn and of every turn before
  * it, in the order they were given. A turn with nothing durable and nothing before it speaks as soon as it ends.
  */
-import type { Change } from "../store/change.ts";
+import type { BrokerChange } from "../store/change.ts";
 import type { Store } from "../store/store.ts";
 import { uncommittedBytesMax } from "./limits.ts";
 
@@ -26,7 +26,7 @@ export class Turn {
   private readonly store: Store;
   /** Called when the turn has got its first change or speaker: someone must call `end` soon. */
   private readonly onOpened: () => void;
-  private changes: Change[] = [];
+  private changes: BrokerChange[] = [];
   private speakers: Speaker[] = [];
   private readonly ended: EndedTurn[] = [];
   /** Weight of the changes not yet answered for by the store, those of this turn included. */
@@ -40,7 +40,7 @@ export class Turn {
   }
 
   /** Adds what must survive. */
-  add(change: Change): void {
+  add(change: BrokerChange): void {
     if (this.changes.length === 0 && this.speakers.length === 0) this.onOpened();
     this.changes.push(change);
     this.bytes += changeBytes(change);
@@ -99,7 +99,7 @@ export class Turn {
 }
 
 /** What a change weighs on its way to the store: its payload, and a round figure for the rest. */
-function changeBytes(change: Change): number {
+function changeBytes(change: BrokerChange): number {
   if (change.type === "message-kept") {
     const { topicName, properties, payload } = change.message;
     return changeBytesMin + topicName.length + properties.length + payload.length;

@@ -4,6 +4,7 @@ import type { LogOptions } from "../base/log.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import type { StoreOptions } from "../store/options.ts";
 import type { TcpListenerOptions } from "../transport/options.ts";
+import { deadLetterBytesMaxInMemory, queueBytesMaxInMemory } from "../webhook/limits.ts";
 import type { EndpointOptions, EventName, RuleOptions, WebhookOptions } from "../webhook/options.ts";
 import { eventNames } from "../webhook/options.ts";
 import type { Configuration } from "./configuration.ts";
@@ -19,6 +20,8 @@ export interface Settings {
   webhook: WebhookOptions;
   store: StoreOptions;
 }
+
+const gibibyte = 1024 ** 3;
 
 interface SystemOptions {
   daemon: boolean;
@@ -67,7 +70,7 @@ export function toSettings({ configuration, endpoints, tcp, version, folder }: S
         : undefined,
     },
     webhook: {
-      endpoints: endpoints.map(([name, keys]) => toEndpoint(name, keys, webhook.enable)),
+      endpoints: endpoints.map(([name, keys]) => toEndpoint(name, keys, webhook.enable, store.engine === "disk")),
     },
     store:
       store.engine === "disk"
@@ -83,11 +86,14 @@ function tcpListeners({ listeners: { tcp } }: Configuration): TcpListenerOptions
   return [...main, ...named].flatMap(([name, { bind, enable }]) => (enable ? [{ name, ...bind }] : []));
 }
 
-function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean): EndpointOptions {
+function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, hasDisk: boolean): EndpointOptions {
   const headers = keys.headers[namedEntries].flatMap(([header, value]) =>
     value === undefined ? [] : [[header, value] as const],
   );
   const hasContentType = headers.some(([header]) => header.toLowerCase() === "content-type");
+  // Without a store on disk there is nothing that could outlive the process.
+  const durability = hasDisk ? keys.durability : "memory";
+  const inMemory = durability === "memory";
   return {
     name,
     enable: webhookEnabled && keys.enable,
@@ -99,8 +105,13 @@ function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean): 
     connectTimeoutMs: keys.connect_timeout,
     retry: { scheduleMs: keys.retry.schedule, jitter: keys.retry.jitter },
     maxAgeMs: keys.max_age,
-    queueBytesMax: keys.queue.max_bytes,
+    durability,
+    queueBytesMax: keys.queue.max_bytes ?? (inMemory ? queueBytesMaxInMemory : gibibyte),
     overflow: keys.queue.overflow === "drop_newest" ? "drop_newest" : "drop_oldest",
+    deadLetters: {
+      bytesMax: keys.dead_letters.max_bytes ?? (inMemory ? deadLetterBytesMaxInMemory : gibibyte / 4),
+      maxAgeMs: keys.dead_letters.max_age,
+    },
     timestampUnit: keys.ts_unit,
     rules: keys.events.flatMap(({ event, topic }): RuleOptions[] =>
       fires(event) ? [{ event, topicFilters: event === "on_message_publish" ? (topic ?? []) : [] }] : [],

@@ -7,7 +7,7 @@
  * Decoding is strict. Both ends are ours, so what does not decode is a bug, and throws.
  */
 import type { QoS } from "../mqtt/packet.ts";
-import type { Change, OwedDelivery, StoredMessage, StoredSubscription } from "./change.ts";
+import type { BrokerChange, Durability, OwedDelivery, StoredMessage, StoredSubscription } from "./change.ts";
 
 const Tag = {
   messageKept: 1,
@@ -28,10 +28,9 @@ const Tag = {
   willDue: 16,
   willCleared: 17,
   deliveryOwed: 18,
-  deliverySettled: 19,
 } as const;
 
-const outcomes = ["delivered", "dead", "dropped", "expired"] as const;
+const durabilities: readonly Durability[] = ["strict", "disk", "memory"];
 
 /** The room to write in between batches; one that grew beyond `roomBytesKept` is let go again. */
 const roomBytesMin = 64 * 1024;
@@ -41,21 +40,21 @@ const roomBytesKept = 4 * 1024 * 1024;
 export class ChangeEncoder {
   private readonly out = new Writer();
 
-  encode(changes: readonly Change[]): ArrayBuffer {
+  encode(changes: readonly BrokerChange[]): ArrayBuffer {
     const { out } = this;
     for (const change of changes) writeChange(out, change);
     return out.take();
   }
 }
 
-export function decodeChanges(batch: ArrayBuffer): Change[] {
+export function decodeChanges(batch: ArrayBuffer): BrokerChange[] {
   const from = new Reader(batch);
-  const changes: Change[] = [];
+  const changes: BrokerChange[] = [];
   while (!from.done) changes.push(readChange(from));
   return changes;
 }
 
-function writeChange(out: Writer, change: Change): void {
+function writeChange(out: Writer, change: BrokerChange): void {
   switch (change.type) {
     case "message-kept":
       out.byte(Tag.messageKept);
@@ -133,18 +132,14 @@ function writeChange(out: Writer, change: Change): void {
       return out.string(change.clientId);
     case "delivery-owed":
       out.byte(Tag.deliveryOwed);
+      out.byte(durabilities.indexOf(change.durability));
       return writeDelivery(out, change.delivery);
-    case "delivery-settled":
-      out.byte(Tag.deliverySettled);
-      out.string(change.deliveryId);
-      out.byte(outcomes.indexOf(change.outcome));
-      return out.string(change.reason);
     default:
       change satisfies never;
   }
 }
 
-function readChange(from: Reader): Change {
+function readChange(from: Reader): BrokerChange {
   const tag = from.byte();
   // An object literal is evaluated in the order it is written, and so the fields are read.
   switch (tag) {
@@ -198,13 +193,10 @@ function readChange(from: Reader): Change {
     case Tag.willCleared:
       return { type: "will-cleared", clientId: from.string() };
     case Tag.deliveryOwed:
-      return { type: "delivery-owed", delivery: readDelivery(from) };
-    case Tag.deliverySettled:
       return {
-        type: "delivery-settled",
-        deliveryId: from.string(),
-        outcome: outcomes[from.below(outcomes.length)],
-        reason: from.string(),
+        type: "delivery-owed",
+        durability: durabilities[from.below(durabilities.length)],
+        delivery: readDelivery(from),
       };
     default:
       throw broken(`no Change has the tag ${tag}`);
@@ -266,7 +258,7 @@ function readSubscription(from: Reader): StoredSubscription {
   };
 }
 
-function readQueued(from: Reader): Change {
+function readQueued(from: Reader): BrokerChange {
   const clientId = from.string();
   const position = from.count();
   const messageId = from.count();

@@ -28,7 +28,10 @@ export interface StoredSubscription {
   subscriptionIdentifier: number | undefined;
 }
 
-export type Change =
+export type Change = BrokerChange | DeliveryChange;
+
+/** What the broker makes true. */
+export type BrokerChange =
   // Messages are counted by reference: kept before they are named, freed at the end of the batch after which no queue
   // entry, retained topic or will names them. Keeping one that is kept changes nothing.
   | { type: "message-kept"; messageId: number; message: StoredMessage }
@@ -64,14 +67,46 @@ export type Change =
   | { type: "will-set"; clientId: string; messageId: number; delaySeconds: number }
   | { type: "will-due"; clientId: string; at: Instant }
   | { type: "will-cleared"; clientId: string }
-  // Webhooks
-  | { type: "delivery-owed"; delivery: OwedDelivery }
+  // What webhooks are owed. The store gives each delivery the next position: 1, 2, 3 … over all endpoints, none twice.
+  | { type: "delivery-owed"; durability: Durability; delivery: OwedDelivery };
+
+/**
+ * What the webhook engine makes true of an endpoint's deliveries. What names a delivery that is owed no more changes
+ * nothing.
+ */
+export type DeliveryChange =
+  /** The attempts that are under way now, in place of those named before. */
+  | { type: "attempts-under-way"; endpoint: string; positions: readonly number[] }
+  /** Attempted in vain: due again at `dueAt`. */
   | {
-      type: "delivery-settled";
-      deliveryId: string;
-      outcome: "delivered" | "dead" | "dropped" | "expired";
+      type: "delivery-put-back";
+      endpoint: string;
+      position: number;
+      attempts: number;
+      failures: number;
+      dueAt: Instant;
+    }
+  | { type: "delivery-settled"; endpoint: string; position: number; outcome: "delivered" | "dropped" | "expired" }
+  /** It becomes a dead letter. */
+  | {
+      type: "delivery-died";
+      endpoint: string;
+      position: number;
       reason: string;
-    };
+      detail: string;
+      attempts: number;
+      at: Instant;
+    }
+  /** Its dead letters up to this position make room. */
+  | { type: "dead-letters-forgotten"; endpoint: string; upTo: number }
+  /** `breaker` is the webhook engine's own text. */
+  | { type: "breaker-moved"; endpoint: string; breaker: string; heldUntil: Instant };
+
+/**
+ * What is safe of a delivery, and when its publisher hears. strict: committed before PUBACK. disk: written at once, on the
+ * disk itself soon after; nobody waits. memory: it ends with the process.
+ */
+export type Durability = "strict" | "disk" | "memory";
 
 /** One event owed to one endpoint. */
 export interface OwedDelivery {

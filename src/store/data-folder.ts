@@ -43,6 +43,8 @@ export interface DataFolder {
   readonly database: DatabaseSync;
   /** Left on its disk. */
   freeBytes(): number;
+  /** What SQLite has found damaged, for the operator. */
+  damage(cause: unknown): StoreUnusable;
   close(): void;
 }
 
@@ -78,6 +80,10 @@ class LockedFolder implements DataFolder {
   freeBytes(): number {
     const { bavail, bsize } = statfsSync(this.directory);
     return bavail * bsize;
+  }
+
+  damage(cause: unknown): StoreUnusable {
+    return corrupt(path.join(this.directory, dataFileName), (cause as Error).message, cause);
   }
 
   close(): void {

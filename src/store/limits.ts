@@ -6,6 +6,9 @@ export const changesPerTransactionMax = 20_000;
 /** With `sync = interval`, what is written is on the disk itself at most so much later. */
 export const syncIntervalMs = 50;
 
+/** How often it is looked whether the disk is full, and whether one that failed works again. */
+export const probeIntervalMs = 1_000;
+
 /** The write-ahead log is carried over into the data file at this length: 8 MiB, some 10 ms of work. */
 export const walPagesMax = 2_000;
 

@@ -4,8 +4,18 @@
  */
 import { assert } from "../base/assert.ts";
 import type { Instant } from "../base/clock.ts";
-import type { Change, OwedDelivery, StoredMessage, StoredSubscription } from "./change.ts";
-import { type Store, type StoredQueueEntry, type StoredSession, type StoredState, StoreUnavailable } from "./store.ts";
+import type { BrokerChange, DeliveryChange, StoredMessage, StoredSubscription } from "./change.ts";
+import type { DeliveryStore } from "./deliveries.ts";
+import { MemoryDeliveries } from "./memory-deliveries.ts";
+import {
+  type Committed,
+  type Engine,
+  type Store,
+  type StoredQueueEntry,
+  type StoredSession,
+  type StoredState,
+  StoreUnavailable,
+} from "./store.ts";
 
 interface KeptMessage {
   message: StoredMessage;
@@ -28,27 +38,44 @@ interface Will {
   dueAt: Instant | undefined;
 }
 
-export class MemoryStore implements Store {
+export class MemoryStore implements Engine {
   readonly trouble = undefined;
   onTrouble: Store["onTrouble"];
   private readonly messages = new Map<number, KeptMessage>();
   private readonly sessions = new Map<string, Session>();
   private readonly retained = new Map<string, number>();
   private readonly wills = new Map<string, Will>();
-  private readonly deliveries = new Map<string, OwedDelivery>();
+  private readonly deliveries = new MemoryDeliveries();
   /** Messages that nothing named at some moment of this batch; what is still so at its end is freed. */
   private readonly unnamed = new Set<number>();
   private closed = false;
 
-  commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void {
+  commit(changes: readonly BrokerChange[], done: Committed): void {
     if (this.closed) return done(new StoreUnavailable("closed"));
-    for (const change of changes) this.fold(change);
+    let firstPosition = 0;
+    for (const change of changes) {
+      if (change.type !== "delivery-owed") this.fold(change);
+      else if (firstPosition === 0) firstPosition = this.deliveries.owe(change.delivery);
+      else this.deliveries.owe(change.delivery);
+    }
     for (const messageId of this.unnamed) {
       if (this.messages.get(messageId)?.references === 0) this.messages.delete(messageId);
     }
     this.unnamed.clear();
-    done();
+    done(undefined, firstPosition);
   }
+
+  record(changes: readonly DeliveryChange[], done: (error?: StoreUnavailable) => void): void {
+    if (this.closed) return done(new StoreUnavailable("closed"));
+    this.deliveries.record(changes, done);
+  }
+
+  endpoints: DeliveryStore["endpoints"] = () => this.deliveries.endpoints();
+  owedBehind: DeliveryStore["owedBehind"] = (...asked) => this.deliveries.owedBehind(...asked);
+  owedInLine: DeliveryStore["owedInLine"] = (...asked) => this.deliveries.owedInLine(...asked);
+  owedDue: DeliveryStore["owedDue"] = (...asked) => this.deliveries.owedDue(...asked);
+  oldestOwed: DeliveryStore["oldestOwed"] = (...asked) => this.deliveries.oldestOwed(...asked);
+  deadLetters: DeliveryStore["deadLetters"] = (...asked) => this.deliveries.deadLetters(...asked);
 
   async load(): Promise<StoredState> {
     if (this.closed) throw new StoreUnavailable("closed");
@@ -57,7 +84,6 @@ export class MemoryStore implements Store {
       sessions: [...this.sessions.values()].map(toStoredSession),
       retained: new Map(this.retained),
       wills: [...this.wills].map(([clientId, will]) => ({ clientId, ...will })),
-      deliveries: [...this.deliveries.values()],
     };
   }
 
@@ -65,7 +91,7 @@ export class MemoryStore implements Store {
     this.closed = true;
   }
 
-  private fold(change: Change): void {
+  private fold(change: Exclude<BrokerChange, { type: "delivery-owed" }>): void {
     switch (change.type) {
       case "message-kept":
         if (this.messages.has(change.messageId)) return;
@@ -102,12 +128,6 @@ export class MemoryStore implements Store {
       case "will-cleared":
         this.letGo(this.wills.get(change.clientId)?.messageId);
         this.wills.delete(change.clientId);
-        return;
-      case "delivery-owed":
-        this.deliveries.set(change.delivery.deliveryId, change.delivery);
-        return;
-      case "delivery-settled":
-        this.deliveries.delete(change.deliveryId);
         return;
       case "session-disconnected":
       case "subscribed":
@@ -234,7 +254,7 @@ export class MemoryStore implements Store {
 }
 
 type SessionChange = Extract<
-  Change,
+  BrokerChange,
   {
     type:
       | "session-disconnected"

@@ -41,8 +41,26 @@ const claims: readonly (readonly [claim: string, exceptions: string])[] = [
      EXCEPT SELECT session FROM sessions`,
   ],
   [
+    "a delivery and a dead letter belong to an endpoint",
+    `SELECT endpoint FROM deliveries UNION SELECT endpoint FROM dead_letters EXCEPT SELECT endpoint FROM endpoints`,
+  ],
+  [
     "a delivery has its body",
     "SELECT 1 FROM deliveries WHERE body IS NULL AND shared_body NOT IN (SELECT shared_body FROM shared_bodies)",
+  ],
+  [
+    "an endpoint's queue is as long and as large as it is counted",
+    `SELECT endpoint, messages, message_bytes, client_events, client_event_bytes FROM endpoints EXCEPT
+     SELECT e.endpoint, count(position) FILTER (WHERE client_event = 0),
+       coalesce(sum(d.body_bytes) FILTER (WHERE client_event = 0), 0), count(position) FILTER (WHERE client_event = 1),
+       coalesce(sum(d.body_bytes) FILTER (WHERE client_event = 1), 0)
+     FROM endpoints e LEFT JOIN deliveries d ON d.endpoint = e.endpoint GROUP BY e.endpoint`,
+  ],
+  [
+    "an endpoint's dead letters are as many and as large as they are counted",
+    `SELECT endpoint, dead_letters, dead_letter_bytes FROM endpoints EXCEPT
+     SELECT e.endpoint, count(position), coalesce(sum(length(body)), 0)
+     FROM endpoints e LEFT JOIN dead_letters d ON d.endpoint = e.endpoint GROUP BY e.endpoint`,
   ],
   [
     "accepted = delivered + dead + dropped + expired + queued for every endpoint",

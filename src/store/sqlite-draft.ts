@@ -60,13 +60,23 @@ export type DraftWill =
   | { kind: "due"; dueAt: Instant }
   | { kind: "cleared" };
 
-export type SettledAs = Extract<Change, { type: "delivery-settled" }>["outcome"];
+/** How a delivery ended. */
+export type DraftEnd = Extract<Change, { type: "delivery-settled" | "delivery-died" }>;
+export type DraftPutBack = Extract<Change, { type: "delivery-put-back" }>;
 
+/** New to the database; one that has ended already is only counted, or is a dead letter from the beginning. */
 export interface DraftDelivery {
   position: number;
   owed: OwedDelivery;
-  /** Settled before it was ever written: only counted. */
-  settledAs: SettledAs | undefined;
+  putBack: DraftPutBack | undefined;
+  end: DraftEnd | undefined;
+}
+
+/** What is new of an endpoint itself. */
+export interface DraftEndpoint {
+  underWay: readonly number[] | undefined;
+  breaker: { breaker: string; heldUntil: Instant } | undefined;
+  deadLettersForgottenUpTo: number;
 }
 
 export class Draft {
@@ -77,8 +87,11 @@ export class Draft {
   /** `undefined` for topic names that are cleared. */
   readonly retained = new Map<string, number | undefined>();
   readonly wills = new Map<string, DraftWill>();
-  readonly owed = new Map<string, DraftDelivery>();
-  readonly settled = new Map<string, SettledAs>();
+  /** Deliveries by their position: the new ones, and what becomes of those stored. */
+  readonly owed = new Map<number, DraftDelivery>();
+  readonly ended = new Map<number, DraftEnd>();
+  readonly putBack = new Map<number, DraftPutBack>();
+  readonly endpoints = new Map<string, DraftEndpoint>();
   private readonly database: Stored;
   /** Of the next delivery owed. */
   nextPosition: number;
@@ -117,9 +130,28 @@ export class Draft {
       case "will-cleared":
         return this.replaceWill(change.clientId, { kind: "cleared" });
       case "delivery-owed":
-        return this.owe(change.delivery);
+        this.owed.set(this.nextPosition, {
+          position: this.nextPosition,
+          owed: change.delivery,
+          putBack: undefined,
+          end: undefined,
+        });
+        this.nextPosition++;
+        return;
+      case "delivery-put-back":
+        return this.putDeliveryBack(change);
       case "delivery-settled":
-        return this.settleDelivery(change.deliveryId, change.outcome);
+      case "delivery-died":
+        return this.endDelivery(change);
+      case "attempts-under-way":
+        this.endpointOf(change.endpoint).underWay = change.positions;
+        return;
+      case "breaker-moved":
+        this.endpointOf(change.endpoint).breaker = change;
+        return;
+      case "dead-letters-forgotten":
+        this.endpointOf(change.endpoint).deadLettersForgottenUpTo = change.upTo;
+        return;
       case "session-opened":
       case "session-disconnected":
       case "session-ended":
@@ -240,15 +272,26 @@ export class Draft {
     else if (will?.kind !== "cleared") this.wills.set(clientId, { kind: "due", dueAt });
   }
 
-  private owe(owed: OwedDelivery): void {
-    const position = this.nextPosition++;
-    if (!this.owed.has(owed.deliveryId)) this.owed.set(owed.deliveryId, { position, owed, settledAs: undefined });
+  private putDeliveryBack(change: DraftPutBack): void {
+    const owed = this.owed.get(change.position);
+    if (owed !== undefined) owed.putBack = change;
+    else this.putBack.set(change.position, change);
   }
 
-  private settleDelivery(deliveryId: string, outcome: SettledAs): void {
-    const owed = this.owed.get(deliveryId);
-    if (owed === undefined) this.settled.set(deliveryId, outcome);
-    else owed.settledAs = outcome;
+  private endDelivery(change: DraftEnd): void {
+    const owed = this.owed.get(change.position);
+    if (owed === undefined) {
+      if (!this.ended.has(change.position)) this.ended.set(change.position, change);
+    } else owed.end ??= change;
+  }
+
+  private endpointOf(name: string): DraftEndpoint {
+    let endpoint = this.endpoints.get(name);
+    if (endpoint === undefined) {
+      endpoint = { underWay: undefined, breaker: undefined, deadLettersForgottenUpTo: 0 };
+      this.endpoints.set(name, endpoint);
+    }
+    return endpoint;
   }
 
   /** One more place names it. False when it is not kept: the batch that was to keep it was refused. */

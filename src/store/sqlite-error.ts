@@ -19,6 +19,12 @@ export function sqliteCodeOf(error: unknown): number | undefined {
   return error.errcode & 0xff;
 }
 
+/** What the file says cannot be: no retry mends that. */
+export function isDamage(error: unknown): boolean {
+  const code = sqliteCodeOf(error);
+  return code === SqliteCode.corrupt || code === SqliteCode.notADatabase;
+}
+
 /** The disk, the file or the machine are to blame, and not what was to be written. */
 export function isOutsideFailure(error: unknown): boolean {
   return outside.has(sqliteCodeOf(error));

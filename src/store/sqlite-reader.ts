@@ -2,44 +2,34 @@
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
 import type { QoS } from "../mqtt/packet.ts";
 import type { OwedDelivery, StoredMessage, StoredSubscription } from "./change.ts";
+import type {
+  DeadLetter,
+  DeliveryStore,
+  OwedFacts,
+  PositionRange,
+  QueuePart,
+  Slice,
+  SliceLimits,
+  StoredDelivery,
+  StoredEndpoint,
+} from "./deliveries.ts";
 import type { StoredQueueEntry, StoredSession, StoredState } from "./store.ts";
 
 /** As they are numbered in `queue.state`. */
 export const queueStates: readonly StoredQueueEntry["state"][] = ["queued", "sent", "released"];
 
-export interface StoredDelivery {
-  /** Counts up in the order of owing, over all endpoints, with gaps. */
-  position: number;
-  owed: OwedDelivery;
-}
-
-/** At all times accepted = delivered + dead + dropped + expired + queued; what is being sent counts as queued here. */
-export interface EndpointTally {
-  endpoint: string;
-  accepted: number;
-  delivered: number;
-  dead: number;
-  dropped: number;
-  expired: number;
-  queued: number;
-  /** Of the bodies queued. */
-  bytes: number;
-}
-
 type Row = Record<string, SQLOutputValue>;
 
 export class SqliteReader {
   private readonly database: DatabaseSync;
-  private readonly slice: StatementSync;
+  private readonly sql: Statements;
 
   constructor(database: DatabaseSync) {
     this.database = database;
-    this.slice = database.prepare(`${selectDelivery} WHERE d.endpoint = (SELECT endpoint FROM endpoints WHERE name = ?)
-      AND d.position > ? ORDER BY d.position LIMIT ?`);
+    this.sql = prepareStatements(database);
   }
 
-  /** All but the deliveries. */
-  state(): Omit<StoredState, "deliveries"> {
+  state(): StoredState {
     const messages = new Map<number, StoredMessage>();
     for (const row of this.rows("SELECT * FROM messages")) messages.set(row.message_id as number, messageOf(row));
     const retained = new Map<string, number>();
@@ -54,33 +44,52 @@ export class SqliteReader {
     return { messages, sessions: this.sessions(), retained, wills };
   }
 
-  /** Of all endpoints, in the order they were owed. */
-  *deliveries(): Iterable<OwedDelivery> {
-    for (const row of this.rows(`${selectDelivery} ORDER BY d.position`)) yield deliveryOf(row);
+  endpoints(): StoredEndpoint[] {
+    return Array.from(this.rows("SELECT * FROM endpoints ORDER BY endpoint"), endpointOf);
   }
 
-  deliveriesOf(endpoint: string, after: number, limits: { countMax: number; bytesMax: number }): StoredDelivery[] {
-    const slice: StoredDelivery[] = [];
+  owedBehind(endpoint: string, after: number, limits: SliceLimits): Slice {
+    return sliceOf(this.sql.behind.iterate(endpoint, after, limits.countMax + 1) as Iterable<Row>, limits);
+  }
+
+  owedInLine(endpoint: string, orderKey: string, { after, upTo }: PositionRange, limits: SliceLimits): Slice {
+    const rows = this.sql.inLine.iterate(endpoint, orderKey, after, upTo, limits.countMax + 1);
+    return sliceOf(rows as Iterable<Row>, limits);
+  }
+
+  owedDue(endpoint: string, range: Parameters<DeliveryStore["owedDue"]>[1]): OwedFacts[] {
+    const { after, until, upTo, countMax } = range;
+    return this.sql.due.all(endpoint, after.dueAt, after.position, until, upTo, countMax).map(factsOf);
+  }
+
+  *oldestOwed(endpoint: string, part: QueuePart | undefined, after: number): Iterable<OwedFacts> {
+    const statement = part === undefined ? this.sql.oldest : this.sql.oldestOf[part];
+    for (const row of statement.iterate(endpoint, after) as Iterable<Row>) yield factsOf(row);
+  }
+
+  deadLetters(endpoint: string, after: number, { countMax, bytesMax }: SliceLimits): DeadLetter[] {
+    const letters: DeadLetter[] = [];
     let bytes = 0;
-    for (const row of this.slice.iterate(endpoint, after, limits.countMax) as Iterable<Row>) {
-      bytes += row.body_bytes as number;
-      if (bytes > limits.bytesMax && slice.length > 0) break;
-      slice.push({ position: row.position as number, owed: deliveryOf(row) });
+    for (const row of this.sql.deadLetters.iterate(endpoint, after, countMax) as Iterable<Row>) {
+      bytes += (row.body as Uint8Array).length;
+      if (bytes > bytesMax && letters.length > 0) break;
+      letters.push({
+        position: row.position as number,
+        owed: owedOf(row),
+        reason: row.reason as string,
+        detail: row.detail as string,
+        attempts: row.attempts as number,
+        diedAt: row.died_at as number,
+      });
     }
-    return slice;
+    return letters;
   }
 
-  tallies(): EndpointTally[] {
-    return Array.from(this.rows("SELECT * FROM endpoints ORDER BY endpoint"), (row) => {
-      const { accepted, delivered, dead, dropped, expired, body_bytes: bytes } = row as Record<string, number>;
-      const queued = accepted - delivered - dead - dropped - expired;
-      return { endpoint: row.name as string, accepted, delivered, dead, dropped, expired, queued, bytes };
-    });
-  }
-
+  /** 0: there was none yet. Each delivery owed was accepted once, so that those gone are counted as well. */
   lastDeliveryPosition(): number {
-    const [row] = this.rows("SELECT max(position) AS last FROM deliveries");
-    return (row.last as number | null) ?? 0;
+    const [row] = this.rows(`
+      SELECT max((SELECT coalesce(sum(accepted), 0) FROM endpoints), (SELECT coalesce(max(position), 0) FROM deliveries)) AS last`);
+    return row.last as number;
   }
 
   private sessions(): StoredSession[] {
@@ -117,11 +126,88 @@ interface Parts {
   received: number[];
 }
 
+type Statements = ReturnType<typeof prepareStatements>;
+
 const selectDelivery = `
-  SELECT d.position, d.delivery_id, e.name AS endpoint, d.event, d.order_key, d.accepted_at, d.expires_at, d.body_bytes,
-    coalesce(d.body, b.body) AS body
-  FROM deliveries d JOIN endpoints e ON e.endpoint = d.endpoint
+  SELECT d.*, e.name AS endpoint_name, coalesce(d.body, b.body) AS whole_body
+  FROM endpoints e JOIN deliveries d ON d.endpoint = e.endpoint
     LEFT JOIN shared_bodies b ON b.shared_body = d.shared_body`;
+const selectFacts = `
+  SELECT position, delivery_id, event, order_key, accepted_at, body_bytes, due_at FROM deliveries
+  WHERE endpoint = (SELECT endpoint FROM endpoints WHERE name = ?)`;
+
+function prepareStatements(database: DatabaseSync) {
+  const prepare = (sql: string): StatementSync => database.prepare(sql);
+  return {
+    behind: prepare(`${selectDelivery} WHERE e.name = ? AND d.position > ? ORDER BY d.position LIMIT ?`),
+    inLine: prepare(`
+      ${selectDelivery} WHERE e.name = ? AND d.order_key = ? AND d.position > ? AND d.position <= ?
+      ORDER BY d.position LIMIT ?`),
+    due: prepare(`
+      ${selectFacts} AND due_at IS NOT NULL AND (due_at, position) > (?, ?) AND due_at <= ? AND position <= ?
+      ORDER BY due_at, position LIMIT ?`),
+    oldest: prepare(`${selectFacts} AND position > ? ORDER BY position`),
+    oldestOf: {
+      messages: prepare(`${selectFacts} AND position > ? AND client_event = 0 ORDER BY position`),
+      clientEvents: prepare(`${selectFacts} AND position > ? AND client_event = 1 ORDER BY position`),
+    },
+    deadLetters: prepare(`
+      SELECT l.*, l.body AS whole_body, e.name AS endpoint_name
+      FROM endpoints e JOIN dead_letters l ON l.endpoint = e.endpoint
+      WHERE e.name = ? AND l.position > ? ORDER BY l.position LIMIT ?`),
+  };
+}
+
+function endpointOf(row: Row): StoredEndpoint {
+  const numbers = row as Record<string, number>;
+  return {
+    endpoint: row.name as string,
+    accepted: numbers.accepted,
+    delivered: numbers.delivered,
+    dead: numbers.dead,
+    dropped: numbers.dropped,
+    expired: numbers.expired,
+    queued: {
+      messages: { count: numbers.messages, bodyBytes: numbers.message_bytes },
+      clientEvents: { count: numbers.client_events, bodyBytes: numbers.client_event_bytes },
+    },
+    deadLetters: { count: numbers.dead_letters, bodyBytes: numbers.dead_letter_bytes },
+    underWay: JSON.parse(row.under_way as string),
+    breaker: row.breaker as string,
+    heldUntil: numbers.held_until,
+  };
+}
+
+function sliceOf(rows: Iterable<Row>, { countMax, bytesMax }: SliceLimits): Slice {
+  const deliveries: StoredDelivery[] = [];
+  let bytes = 0;
+  for (const row of rows) {
+    bytes += row.body_bytes as number;
+    if (deliveries.length === countMax || (bytes > bytesMax && deliveries.length > 0)) {
+      return { deliveries, hasMore: true };
+    }
+    deliveries.push({
+      position: row.position as number,
+      owed: owedOf(row),
+      attempts: row.attempts as number,
+      failures: row.failures as number,
+      dueAt: given(row.due_at as number | null),
+    });
+  }
+  return { deliveries, hasMore: false };
+}
+
+function factsOf(row: Row): OwedFacts {
+  return {
+    position: row.position as number,
+    deliveryId: row.delivery_id as string,
+    event: row.event as string,
+    orderKey: row.order_key as string,
+    acceptedAt: row.accepted_at as number,
+    bodyBytes: row.body_bytes as number,
+    dueAt: given(row.due_at as number | null),
+  };
+}
 
 function messageOf(row: Row): StoredMessage {
   return {
@@ -162,13 +248,13 @@ function queueEntryOf(row: Row): StoredQueueEntry {
   };
 }
 
-function deliveryOf(row: Row): OwedDelivery {
+function owedOf(row: Row): OwedDelivery {
   return {
     deliveryId: row.delivery_id as string,
-    endpoint: row.endpoint as string,
+    endpoint: row.endpoint_name as string,
     event: row.event as string,
     orderKey: row.order_key as string,
-    body: row.body as Uint8Array,
+    body: row.whole_body as Uint8Array,
     acceptedAt: row.accepted_at as number,
     expiresAt: given(row.expires_at as number | null),
   };

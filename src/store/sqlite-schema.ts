@@ -112,8 +112,75 @@ const first = `
   ) STRICT;
 `;
 
+/** How far each delivery has come, what an endpoint was last seen to do, and dead letters. */
+const second = `
+  ALTER TABLE endpoints DROP COLUMN body_bytes;
+  ALTER TABLE endpoints ADD COLUMN messages INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE endpoints ADD COLUMN message_bytes INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE endpoints ADD COLUMN client_events INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE endpoints ADD COLUMN client_event_bytes INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE endpoints ADD COLUMN dead_letters INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE endpoints ADD COLUMN dead_letter_bytes INTEGER NOT NULL DEFAULT 0;
+  -- Positions of the attempts under way: a JSON array.
+  ALTER TABLE endpoints ADD COLUMN under_way TEXT NOT NULL DEFAULT '[]';
+  ALTER TABLE endpoints ADD COLUMN breaker TEXT NOT NULL DEFAULT '';
+  ALTER TABLE endpoints ADD COLUMN held_until REAL NOT NULL DEFAULT 0;
+
+  -- due_at: set once a delivery was put back. A body that several endpoints are owed is in shared_bodies once; else it is
+  -- in the row itself.
+  CREATE TABLE deliveries_2 (
+    position INTEGER PRIMARY KEY,
+    endpoint INTEGER NOT NULL,
+    client_event INTEGER NOT NULL,
+    delivery_id TEXT NOT NULL,
+    event TEXT NOT NULL,
+    order_key TEXT NOT NULL,
+    accepted_at REAL NOT NULL,
+    expires_at REAL,
+    attempts INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    due_at REAL,
+    body_bytes INTEGER NOT NULL,
+    shared_body INTEGER,
+    body BLOB
+  ) STRICT;
+  INSERT INTO deliveries_2
+    SELECT position, endpoint, event <> 'on_message_publish', delivery_id, event, order_key, accepted_at, expires_at,
+      0, 0, NULL, body_bytes, shared_body, body
+    FROM deliveries;
+  DROP TABLE deliveries;
+  ALTER TABLE deliveries_2 RENAME TO deliveries;
+  CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint);
+  CREATE INDEX deliveries_by_line ON deliveries (endpoint, order_key);
+  CREATE INDEX deliveries_of_clients ON deliveries (endpoint) WHERE client_event = 1;
+  CREATE INDEX deliveries_due ON deliveries (endpoint, due_at) WHERE due_at IS NOT NULL;
+  CREATE INDEX deliveries_by_shared_body ON deliveries (shared_body) WHERE shared_body IS NOT NULL;
+  UPDATE endpoints AS e SET
+    messages = (SELECT count(*) FROM deliveries d WHERE d.endpoint = e.endpoint AND client_event = 0),
+    message_bytes = (SELECT coalesce(sum(body_bytes), 0) FROM deliveries d WHERE d.endpoint = e.endpoint AND client_event = 0),
+    client_events = (SELECT count(*) FROM deliveries d WHERE d.endpoint = e.endpoint AND client_event = 1),
+    client_event_bytes = (SELECT coalesce(sum(body_bytes), 0) FROM deliveries d WHERE d.endpoint = e.endpoint AND client_event = 1);
+
+  -- Under the position they had as deliveries.
+  CREATE TABLE dead_letters (
+    position INTEGER PRIMARY KEY,
+    endpoint INTEGER NOT NULL,
+    delivery_id TEXT NOT NULL,
+    event TEXT NOT NULL,
+    order_key TEXT NOT NULL,
+    accepted_at REAL NOT NULL,
+    expires_at REAL,
+    attempts INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    died_at REAL NOT NULL,
+    body BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX dead_letters_by_endpoint ON dead_letters (endpoint);
+`;
+
 /** Leads from format 0, an empty file, to 1; the next from 1 to 2; and so on. What has been released stays as it is. */
-const released: readonly string[] = [first];
+const released: readonly string[] = [first, second];
 
 /** Brings the file to the newest format, one transaction a step. `migrations` is for tests. */
 export function migrate(database: DatabaseSync, migrations: readonly string[] = released): void {

@@ -4,7 +4,16 @@
  */
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import type { OwedDelivery, StoredSubscription } from "./change.ts";
-import type { Draft, DraftSession, DraftWill, SettledAs, Stored, StoredSessionFacts } from "./sqlite-draft.ts";
+import { type QueuePart, queuePartOf } from "./deliveries.ts";
+import type {
+  Draft,
+  DraftDelivery,
+  DraftEnd,
+  DraftSession,
+  DraftWill,
+  Stored,
+  StoredSessionFacts,
+} from "./sqlite-draft.ts";
 import { queueStates } from "./sqlite-reader.ts";
 import type { StoredQueueEntry } from "./store.ts";
 
@@ -12,7 +21,19 @@ import type { StoredQueueEntry } from "./store.ts";
 const sharedBodyBytesMin = 64;
 
 /** What a transaction adds to the counters of one endpoint. */
-type Tally = Record<"accepted" | SettledAs | "bodyBytes", number>;
+interface Tally {
+  accepted: number;
+  delivered: number;
+  dead: number;
+  dropped: number;
+  expired: number;
+  messages: number;
+  messageBytes: number;
+  clientEvents: number;
+  clientEventBytes: number;
+  deadLetters: number;
+  deadLetterBytes: number;
+}
 
 export class SqliteWriter implements Stored {
   private readonly sql: Statements;
@@ -132,36 +153,37 @@ export class SqliteWriter implements Stored {
     if (will.kind === "set") this.sql.insertWill.run(clientId, will.messageId, will.delaySeconds, will.dueAt ?? null);
   }
 
-  private writeDeliveries({ owed, settled }: Draft): void {
+  private writeDeliveries(draft: Draft): void {
     const tallies = new Map<number, Tally>();
-    this.writeOwed(owed, tallies);
-    this.deleteSettled(settled, tallies);
-    for (const [endpoint, { accepted, delivered, dead, dropped, expired, bodyBytes }] of tallies) {
-      this.sql.countEndpoint.run(accepted, delivered, dead, dropped, expired, bodyBytes, endpoint);
-    }
+    this.writeOwed(draft.owed, tallies);
+    for (const { position, attempts, failures, dueAt } of draft.putBack.values())
+      this.sql.putDeliveryBack.run(attempts, failures, dueAt, position);
+    this.deleteEnded(draft.ended, tallies);
+    this.writeEndpoints(draft, tallies);
+    for (const [endpoint, tally] of tallies) this.sql.countEndpoint.run(...Object.values(tally), endpoint);
   }
 
   private writeOwed(deliveries: Draft["owed"], tallies: Map<number, Tally>): void {
     const endpoints = new Map<string, number>();
     /** The delivery before, with its body's number once that is shared. */
     let before: { owed: OwedDelivery; position: number; sharedBody: number | undefined } | undefined;
-    for (const { position, owed, settledAs } of deliveries.values()) {
+    for (const delivery of deliveries.values()) {
+      const { position, owed, end } = delivery;
       const endpoint = endpoints.get(owed.endpoint) ?? this.endpointNumber(owed.endpoint);
       endpoints.set(owed.endpoint, endpoint);
       const tally = tallyOf(tallies, endpoint);
-      if (settledAs !== undefined) {
-        tally.accepted++;
-        tally[settledAs]++;
+      tally.accepted++;
+      if (end !== undefined) {
+        count(tally, end);
+        if (end.type === "delivery-died") this.bury(endpoint, owed, end, tally);
         continue;
       }
       let sharedBody: number | undefined;
       if (before !== undefined && sharesBody(before.owed, owed)) {
         sharedBody = before.sharedBody ?? this.shareBody(before.position, owed.body);
       }
-      const row = deliveryRow(position, endpoint, owed, sharedBody);
-      if (this.sql.insertDelivery.run(...row).changes === 0) continue;
-      tally.accepted++;
-      tally.bodyBytes += owed.body.length;
+      this.sql.insertDelivery.run(...deliveryRow(delivery, endpoint, sharedBody));
+      queue(tally, queuePartOf(owed.event), 1, owed.body.length);
       before = { owed, position, sharedBody };
     }
   }
@@ -174,19 +196,61 @@ export class SqliteWriter implements Stored {
     return position;
   }
 
-  private deleteSettled(settled: Draft["settled"], tallies: Map<number, Tally>): void {
+  private deleteEnded(ended: Draft["ended"], tallies: Map<number, Tally>): void {
     const bodiesLetGo = new Set<number>();
-    for (const [deliveryId, outcome] of settled) {
-      const row = this.sql.deleteDelivery.get(deliveryId) as
-        | { endpoint: number; body_bytes: number; shared_body: number | null }
-        | undefined;
+    for (const [position, end] of ended) {
+      const row = (end.type === "delivery-died" ? this.sql.deleteWholeDelivery : this.sql.deleteDelivery).get(
+        position,
+      ) as DeletedDelivery | undefined;
       if (row === undefined) continue;
       const tally = tallyOf(tallies, row.endpoint);
-      tally[outcome]++;
-      tally.bodyBytes -= row.body_bytes;
+      count(tally, end);
+      queue(tally, row.client_event === 1 ? "clientEvents" : "messages", -1, row.body_bytes);
+      if (end.type === "delivery-died") this.bury(row.endpoint, this.owedOf(row), end, tally);
       if (row.shared_body !== null) bodiesLetGo.add(row.shared_body);
     }
     for (const sharedBody of bodiesLetGo) this.sql.deleteUnnamedBody.run(sharedBody, sharedBody);
+  }
+
+  /** Of a row that was deleted whole. */
+  private owedOf(row: DeletedDelivery): Omit<OwedDelivery, "endpoint"> {
+    const shared = row.shared_body === null ? undefined : this.sql.findSharedBody.get(row.shared_body);
+    return {
+      deliveryId: row.delivery_id,
+      event: row.event,
+      orderKey: row.order_key,
+      body: row.body ?? (shared?.body as Uint8Array),
+      acceptedAt: row.accepted_at,
+      expiresAt: row.expires_at ?? undefined,
+    };
+  }
+
+  private bury(
+    endpoint: number,
+    owed: Omit<OwedDelivery, "endpoint">,
+    end: Extract<DraftEnd, { type: "delivery-died" }>,
+    tally: Tally,
+  ): void {
+    const { deliveryId, event, orderKey, acceptedAt, expiresAt, body } = owed;
+    const { position, attempts, reason, detail, at } = end;
+    const facts = [deliveryId, event, orderKey, acceptedAt, expiresAt ?? null];
+    this.sql.insertDeadLetter.run(position, endpoint, ...facts, attempts, reason, detail, at, body);
+    tally.deadLetters++;
+    tally.deadLetterBytes += body.length;
+  }
+
+  private writeEndpoints({ endpoints }: Draft, tallies: Map<number, Tally>): void {
+    for (const [name, { underWay, breaker, deadLettersForgottenUpTo }] of endpoints) {
+      const endpoint = this.endpointNumber(name);
+      if (underWay !== undefined) this.sql.setUnderWay.run(JSON.stringify(underWay), endpoint);
+      if (breaker !== undefined) this.sql.moveBreaker.run(breaker.breaker, breaker.heldUntil, endpoint);
+      if (deadLettersForgottenUpTo === 0) continue;
+      const tally = tallyOf(tallies, endpoint);
+      for (const row of this.sql.forgetDeadLetters.all(endpoint, deadLettersForgottenUpTo)) {
+        tally.deadLetters--;
+        tally.deadLetterBytes -= row.bytes as number;
+      }
+    }
   }
 
   private endpointNumber(name: string): number {
@@ -239,9 +303,22 @@ function prepareStatements(database: DatabaseSync) {
       INSERT INTO endpoints (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET name = name RETURNING endpoint`),
     countEndpoint: prepare(`
       UPDATE endpoints SET accepted = accepted + ?, delivered = delivered + ?, dead = dead + ?,
-        dropped = dropped + ?, expired = expired + ?, body_bytes = body_bytes + ? WHERE endpoint = ?`),
-    insertDelivery: prepare("INSERT OR IGNORE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
-    deleteDelivery: prepare("DELETE FROM deliveries WHERE delivery_id = ? RETURNING endpoint, body_bytes, shared_body"),
+        dropped = dropped + ?, expired = expired + ?, messages = messages + ?, message_bytes = message_bytes + ?,
+        client_events = client_events + ?, client_event_bytes = client_event_bytes + ?,
+        dead_letters = dead_letters + ?, dead_letter_bytes = dead_letter_bytes + ? WHERE endpoint = ?`),
+    setUnderWay: prepare("UPDATE endpoints SET under_way = ? WHERE endpoint = ?"),
+    moveBreaker: prepare("UPDATE endpoints SET breaker = ?, held_until = ? WHERE endpoint = ?"),
+    insertDelivery: prepare("INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+    putDeliveryBack: prepare("UPDATE deliveries SET attempts = ?, failures = ?, due_at = ? WHERE position = ?"),
+    deleteDelivery: prepare(
+      "DELETE FROM deliveries WHERE position = ? RETURNING endpoint, client_event, body_bytes, shared_body",
+    ),
+    deleteWholeDelivery: prepare("DELETE FROM deliveries WHERE position = ? RETURNING *"),
+    insertDeadLetter: prepare("INSERT INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+    forgetDeadLetters: prepare(
+      "DELETE FROM dead_letters WHERE endpoint = ? AND position <= ? RETURNING length(body) AS bytes",
+    ),
+    findSharedBody: prepare("SELECT body FROM shared_bodies WHERE shared_body = ?"),
     insertSharedBody: prepare("INSERT INTO shared_bodies VALUES (?, ?)"),
     shareBody: prepare("UPDATE deliveries SET body = NULL, shared_body = ? WHERE position = ?"),
     deleteUnnamedBody: prepare(`
@@ -279,23 +356,40 @@ function queueRow(session: number, entry: StoredQueueEntry): SQLInputValue[] {
 }
 
 function deliveryRow(
-  position: number,
+  { position, owed, putBack }: DraftDelivery,
   endpoint: number,
-  owed: OwedDelivery,
   sharedBody: number | undefined,
 ): SQLInputValue[] {
   return [
     position,
-    owed.deliveryId,
     endpoint,
+    flag(queuePartOf(owed.event) === "clientEvents"),
+    owed.deliveryId,
     owed.event,
     owed.orderKey,
     owed.acceptedAt,
     owed.expiresAt ?? null,
+    putBack?.attempts ?? 0,
+    putBack?.failures ?? 0,
+    putBack?.dueAt ?? null,
     owed.body.length,
     sharedBody ?? null,
     sharedBody === undefined ? owed.body : null,
   ];
+}
+
+/** What is left to know of a delivery that goes; but for the first four only where it becomes a dead letter. */
+interface DeletedDelivery {
+  endpoint: number;
+  client_event: 0 | 1;
+  body_bytes: number;
+  shared_body: number | null;
+  delivery_id: string;
+  event: string;
+  order_key: string;
+  accepted_at: number;
+  expires_at: number | null;
+  body: Uint8Array | null;
 }
 
 /** One event that several endpoints are owed comes as deliveries in a row. */
@@ -306,10 +400,38 @@ function sharesBody({ body: before }: OwedDelivery, { body }: OwedDelivery): boo
 function tallyOf(tallies: Map<number, Tally>, endpoint: number): Tally {
   let tally = tallies.get(endpoint);
   if (tally === undefined) {
-    tally = { accepted: 0, delivered: 0, dead: 0, dropped: 0, expired: 0, bodyBytes: 0 };
+    // In the order in which `countEndpoint` takes them.
+    tally = {
+      accepted: 0,
+      delivered: 0,
+      dead: 0,
+      dropped: 0,
+      expired: 0,
+      messages: 0,
+      messageBytes: 0,
+      clientEvents: 0,
+      clientEventBytes: 0,
+      deadLetters: 0,
+      deadLetterBytes: 0,
+    };
     tallies.set(endpoint, tally);
   }
   return tally;
+}
+
+function count(tally: Tally, end: DraftEnd): void {
+  tally[end.type === "delivery-died" ? "dead" : end.outcome]++;
+}
+
+/** One more (1) or one fewer (-1) of so many bytes waits. */
+function queue(tally: Tally, part: QueuePart, one: 1 | -1, bodyBytes: number): void {
+  if (part === "messages") {
+    tally.messages += one;
+    tally.messageBytes += one * bodyBytes;
+  } else {
+    tally.clientEvents += one;
+    tally.clientEventBytes += one * bodyBytes;
+  }
 }
 
 function addMessageId(letGo: Set<number>, row: unknown): void {

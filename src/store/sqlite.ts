@@ -2,7 +2,7 @@
  * The engine that keeps: SQLite with a write-ahead log, on the thread of the back.
  *
  *   handed in ──turn of the loop ends──→ one transaction ──COMMIT──→ done
- *                                              └──any failure──→ rolled back; each batch refused; the next is tried anew
+ *                                              └──any failure──→ rolled back; refused, with what may build on it
  *
  * What is handed in during one turn of the event loop, and all that has come while a transaction was being synced, shares
  * the next transaction. All state is in the tables, so a transaction that fails leaves nothing to be set right.
@@ -11,7 +11,8 @@ import { closeSync, openSync, rmSync } from "node:fs";
 import { backup, type DatabaseSync, type StatementSync } from "node:sqlite";
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
-import type { Change } from "./change.ts";
+import type { BrokerChange, Change, DeliveryChange } from "./change.ts";
+import type { DeadLetter, DeliveryStore, OwedFacts, Slice, SliceLimits, StoredEndpoint } from "./deliveries.ts";
 import type { DataFolder } from "./data-folder.ts";
 import {
   backupPagesPerStep,
@@ -21,16 +22,17 @@ import {
   freeingDelayMs,
   freeingPauseMs,
   freePagesKept,
+  probeIntervalMs,
   syncIntervalMs,
 } from "./limits.ts";
 import type { SyncPolicy } from "./options.ts";
 import { faultsOfFile, faultsOfState } from "./sqlite-check.ts";
 import { Draft } from "./sqlite-draft.ts";
-import { isOutsideFailure } from "./sqlite-error.ts";
-import { type EndpointTally, SqliteReader, type StoredDelivery } from "./sqlite-reader.ts";
+import { isDamage, isOutsideFailure } from "./sqlite-error.ts";
+import { SqliteReader } from "./sqlite-reader.ts";
 import { newestFormat, pragma } from "./sqlite-schema.ts";
 import { SqliteWriter } from "./sqlite-writer.ts";
-import { type Store, type StoredState, StoreUnavailable } from "./store.ts";
+import { type Committed, type Engine, type Store, type StoredState, StoreUnavailable } from "./store.ts";
 
 export interface SqliteStoreParts {
   folder: DataFolder;
@@ -46,8 +48,9 @@ export const commitMoments = ["asked", "begun", "written", "committed", "told"] 
 export type CommitMoment = (typeof commitMoments)[number];
 
 interface Batch {
+  from: Source;
   changes: readonly Change[];
-  done: Done;
+  done: Committed;
   firstPosition: number;
   failure: Failure | undefined;
 }
@@ -56,10 +59,10 @@ interface Failure {
   cause: unknown;
 }
 
-/** `firstPosition`: of the batch's first delivery owed; the others follow it one by one. */
-type Done = (error?: StoreUnavailable, firstPosition?: number) => void;
+/** Batches of one source may build on each other; those of two do not. */
+type Source = "broker" | "webhooks";
 
-export class SqliteStore implements Store {
+export class SqliteStore implements Engine {
   private readonly folder: DataFolder;
   private readonly database: DatabaseSync;
   private readonly sync: SyncPolicy;
@@ -76,6 +79,9 @@ export class SqliteStore implements Store {
   /** As SQLite is told; it begins with FULL. */
   private syncsCommits = true;
   private syncTimer: Timer | undefined;
+  private readonly probing: Timer;
+  /** Once a page was found damaged, nothing is written any more: whoever starts it again hears of it. */
+  private damaged: Failure | undefined;
   private freeingTimer: Timer | undefined;
   private hasFreed = false;
   private backingUp: Promise<void> | undefined;
@@ -95,30 +101,43 @@ export class SqliteStore implements Store {
     this.begin = this.database.prepare("BEGIN IMMEDIATE");
     this.end = this.database.prepare("COMMIT");
     this.nextPosition = this.reader.lastDeliveryPosition() + 1;
+    this.probing = clock.every(probeIntervalMs, () => this.probe());
   }
 
-  commit(changes: readonly Change[], done: Done): void {
-    if (this.closed) return done(new StoreUnavailable("closed"));
-    this.waiting.push({ changes, done, firstPosition: 0, failure: undefined });
-    this.flushing ??= setImmediate(() => this.flush());
+  commit(changes: readonly BrokerChange[], done: Committed): void {
+    this.handIn("broker", changes, done);
+  }
+
+  record(changes: readonly DeliveryChange[], done: (error?: StoreUnavailable) => void): void {
+    this.handIn("webhooks", changes, done);
   }
 
   async load(): Promise<StoredState> {
-    return this.read(() => ({ ...this.reader.state(), deliveries: [...this.reader.deliveries()] }));
-  }
-
-  /** All but the deliveries, which may be more than memory holds. */
-  async loadBroker(): Promise<Omit<StoredState, "deliveries">> {
     return this.read(() => this.reader.state());
   }
 
-  /** What an endpoint is owed behind position `after` (0: from the beginning), oldest first; at least one if there is any. */
-  owedDeliveries(endpoint: string, after: number, limits: { countMax: number; bytesMax: number }): StoredDelivery[] {
-    return this.read(() => this.reader.deliveriesOf(endpoint, after, limits));
+  endpoints(): StoredEndpoint[] {
+    return this.read(() => this.reader.endpoints());
   }
 
-  tallies(): EndpointTally[] {
-    return this.read(() => this.reader.tallies());
+  owedBehind(endpoint: string, after: number, limits: SliceLimits): Slice {
+    return this.read(() => this.reader.owedBehind(endpoint, after, limits));
+  }
+
+  owedInLine(...asked: Parameters<DeliveryStore["owedInLine"]>): Slice {
+    return this.read(() => this.reader.owedInLine(...asked));
+  }
+
+  owedDue(endpoint: string, range: Parameters<DeliveryStore["owedDue"]>[1]): OwedFacts[] {
+    return this.read(() => this.reader.owedDue(endpoint, range));
+  }
+
+  oldestOwed(...asked: Parameters<DeliveryStore["oldestOwed"]>): Iterable<OwedFacts> {
+    return this.read(() => this.reader.oldestOwed(...asked));
+  }
+
+  deadLetters(endpoint: string, after: number, limits: SliceLimits): DeadLetter[] {
+    return this.read(() => this.reader.deadLetters(endpoint, after, limits));
   }
 
   /** A consistent copy as of its end, made beside the running store. `file` must not exist yet. */
@@ -151,11 +170,18 @@ export class SqliteStore implements Store {
     this.closed = true;
     clearImmediate(this.flushing);
     while (this.waiting.length > 0) this.writeNext();
+    this.probing.cancel();
     this.syncTimer?.cancel();
     this.freeingTimer?.cancel();
     // Whoever asked for the backup hears of its failure.
     await this.backingUp?.catch(() => {});
     this.folder.close();
+  }
+
+  private handIn(from: Source, changes: readonly Change[], done: Committed): void {
+    if (this.closed) return done(new StoreUnavailable("closed"));
+    this.waiting.push({ from, changes, done, firstPosition: 0, failure: undefined });
+    this.flushing ??= setImmediate(() => this.flush());
   }
 
   private flush(): void {
@@ -168,14 +194,17 @@ export class SqliteStore implements Store {
 
   private writeNext(): void {
     const group = this.takeGroup();
-    const shortage = this.shortage();
-    if (shortage === undefined) {
-      if (this.write(group)) this.hasSucceeded();
-    } else {
-      this.hasFailed(shortage);
-      for (const batch of group) batch.failure = { cause: shortage };
-      this.write(group.filter(({ changes }) => !changes.some(takesRoom)));
-    }
+    const shortage = this.damaged ?? this.shortage();
+    if (shortage !== undefined) this.hasFailed(shortage.cause);
+    const { damaged } = this;
+    const writable = group.filter((batch) => {
+      if (damaged !== undefined) batch.failure = damaged;
+      else if (shortage !== undefined && batch.changes.some(takesRoom)) batch.failure = shortage;
+      else batch.failure = group.find(({ from, failure }) => from === batch.from && failure !== undefined)?.failure;
+      return batch.failure === undefined;
+    });
+    if (this.write(writable) && shortage === undefined) this.hasSucceeded();
+    this.refuseWhatBuildsOn(group);
     for (const { done, firstPosition, failure } of group) {
       if (failure === undefined) done(undefined, firstPosition);
       else done(new StoreUnavailable("commit", failure));
@@ -191,6 +220,20 @@ export class SqliteStore implements Store {
     return this.waiting.splice(0, count);
   }
 
+  /** What waits of a source of which something was refused joins it. */
+  private refuseWhatBuildsOn(group: Batch[]): void {
+    const broken = new Map<Source, Failure>();
+    for (const { from, failure } of group) if (failure !== undefined) broken.set(from, failure);
+    if (broken.size === 0) return;
+    const kept: Batch[] = [];
+    for (const batch of this.waiting) {
+      batch.failure = broken.get(batch.from);
+      if (batch.failure === undefined) kept.push(batch);
+      else group.push(batch);
+    }
+    this.waiting = kept;
+  }
+
   /** False when the disk is to blame for a failure. */
   private write(group: readonly Batch[]): boolean {
     if (group.length === 0) return true;
@@ -201,13 +244,25 @@ export class SqliteStore implements Store {
       this.hasFailed(failure.cause);
       return false;
     }
-    // One of them cannot be written, whatever the disk does: the others need not suffer for it.
-    if (group.length > 1) return group.every((batch) => this.write([batch]));
+    // One of them cannot be written, whatever the disk does: what does not build on it need not suffer.
+    if (group.length > 1) return this.writeOneByOne(group);
     this.log.error("a batch that cannot be written was refused by the store", { error: failure.cause });
     return true;
   }
 
+  private writeOneByOne(group: readonly Batch[]): boolean {
+    const broken = new Map<Source, Failure>();
+    for (const batch of group) {
+      batch.failure = broken.get(batch.from);
+      if (batch.failure !== undefined) continue;
+      if (!this.write([batch])) return false;
+      if (batch.failure !== undefined) broken.set(batch.from, batch.failure);
+    }
+    return true;
+  }
+
   private transact(group: readonly Batch[]): Failure | undefined {
+    if (group.every(({ changes }) => changes.length === 0)) return undefined;
     const draft = new Draft(this.writer, this.nextPosition);
     this.moment("asked");
     try {
@@ -227,12 +282,13 @@ export class SqliteStore implements Store {
       return { cause };
     }
     this.nextPosition = draft.nextPosition;
-    if (this.sync === "interval") this.syncTimer ??= this.clock.after(syncIntervalMs, () => this.syncNow());
+    if (this.sync !== "none" && !this.syncsCommits)
+      this.syncTimer ??= this.clock.after(syncIntervalMs, () => this.syncNow());
     return undefined;
   }
 
   /** A full disk is met before it is quite full. Free pages of the file are room as well. */
-  private shortage(): unknown {
+  private shortage(): Failure | undefined {
     const { database, folder } = this;
     try {
       const free = folder.freeBytes();
@@ -241,9 +297,25 @@ export class SqliteStore implements Store {
       if (free + freePages * pragma(database, "page_size") >= diskBytesLeft) return undefined;
     } catch (cause) {
       // Without its folder the file would not be found again.
-      return cause;
+      return { cause };
     }
-    return new Error(`the disk of ${folder.directory} is full: less than ${diskBytesLeft / 2 ** 20} MiB are free`);
+    const least = `less than ${diskBytesLeft / 2 ** 20} MiB are free`;
+    return { cause: new Error(`the disk of ${folder.directory} is full: ${least}`) };
+  }
+
+  /** Looks whether the disk is full before anyone is refused, and whether it works again when nobody asks any more. */
+  private probe(): void {
+    if (this.waiting.length > 0 || this.damaged !== undefined) return;
+    const shortage = this.shortage();
+    if (shortage !== undefined) return this.hasFailed(shortage.cause);
+    if (this.trouble === undefined) return;
+    try {
+      this.syncCommits(true);
+      this.database.exec(`PRAGMA user_version = ${newestFormat}`);
+      this.hasSucceeded();
+    } catch (cause) {
+      this.hasFailed(cause);
+    }
   }
 
   /** Before a transaction: is its COMMIT to wait for the disk? */
@@ -293,6 +365,7 @@ export class SqliteStore implements Store {
     try {
       return ask();
     } catch (cause) {
+      if (isOutsideFailure(cause)) this.hasFailed(cause);
       throw new StoreUnavailable("load", { cause });
     }
   }
@@ -303,6 +376,8 @@ export class SqliteStore implements Store {
 
   private hasFailed(error: unknown): void {
     const before = this.trouble;
+    if (isDamage(error)) this.damaged ??= { cause: this.folder.damage(error) };
+    error = this.damaged?.cause ?? error;
     this.trouble = error instanceof Error ? error.message : String(error);
     if (before !== this.trouble) this.onTrouble?.(this.trouble);
     if (before !== undefined) return;
@@ -320,11 +395,25 @@ export class SqliteStore implements Store {
   }
 }
 
-/** Of those that end something, a power cut may undo the last: it is then done once more, and at least once is promised. */
-function isPromised({ type }: Change): boolean {
-  return type !== "settled" && type !== "delivery-settled";
+/** Is somebody told that it is safe? What ends something is not: a power cut may undo it, and then it is done once more. */
+function isPromised(change: Change): boolean {
+  switch (change.type) {
+    case "settled":
+    case "attempts-under-way":
+    case "delivery-put-back":
+    case "delivery-settled":
+    case "delivery-died":
+    case "dead-letters-forgotten":
+    case "breaker-moved":
+      return false;
+    case "delivery-owed":
+      return change.durability === "strict";
+    default:
+      return true;
+  }
 }
 
+/** What is left of a full disk is for what ends something. */
 function takesRoom({ type }: Change): boolean {
   switch (type) {
     case "message-kept":
@@ -346,7 +435,12 @@ function takesRoom({ type }: Change): boolean {
     case "retained-cleared":
     case "will-due":
     case "will-cleared":
+    case "attempts-under-way":
+    case "delivery-put-back":
     case "delivery-settled":
+    case "delivery-died":
+    case "dead-letters-forgotten":
+    case "breaker-moved":
       return false;
     default:
       return type satisfies never;

@@ -1,5 +1,6 @@
-import type { Change, OwedDelivery, StoredMessage, StoredSubscription } from "./change.ts";
+import type { BrokerChange, StoredMessage, StoredSubscription } from "./change.ts";
 import type { Instant } from "../base/clock.ts";
+import type { DeliveryStore } from "./deliveries.ts";
 
 /** What is not on disk must not be acknowledged: `code` says which step failed. */
 export class StoreUnavailable extends Error {
@@ -12,6 +13,9 @@ export class StoreUnavailable extends Error {
   }
 }
 
+/** `firstPosition`: of the batch's first delivery owed; the others follow it one by one. */
+export type Committed = (error?: StoreUnavailable, firstPosition?: number) => void;
+
 /** The broker's memory. Engines: `memory.ts`, and the durable one on disk. */
 export interface Store {
   /**
@@ -20,24 +24,26 @@ export interface Store {
    *
    * What was handed in before its caller heard of a refusal may build on what was refused, so it is refused as well.
    */
-  commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void;
+  commit(changes: readonly BrokerChange[], done: Committed): void;
   /** Why nothing new can be kept at present, in words for the operator; `undefined` while all is well. */
   readonly trouble: string | undefined;
   /** Called at each change of `trouble`, also when nothing is handed in. */
   onTrouble: ((trouble: string | undefined) => void) | undefined;
-  /** The present state, for a start. */
+  /** The present state of all but deliveries, for a start. */
   load(): Promise<StoredState>;
   /** Waits for what was handed in, then lets go of files and threads. */
   close(): Promise<void>;
 }
 
-/** What all Changes so far add up to. */
+/** What an engine is: one memory for the broker and for the webhook engine, as each of them sees it. */
+export type Engine = Store & DeliveryStore;
+
+/** What all Changes so far add up to; deliveries, of which there may be more than memory holds, are asked for in slices. */
 export interface StoredState {
   messages: ReadonlyMap<number, StoredMessage>;
   sessions: readonly StoredSession[];
   retained: ReadonlyMap<string, number>;
   wills: readonly { clientId: string; messageId: number; delaySeconds: number; dueAt: Instant | undefined }[];
-  deliveries: readonly OwedDelivery[];
 }
 
 export interface StoredSession {

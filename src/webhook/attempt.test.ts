@@ -61,7 +61,9 @@ function senderFor(url: string, options: Partial<EndpointOptions> = {}): Sender 
 }
 
 function delivery(body: string | Uint8Array = '{"a":1}', deliveryId = "evt_1"): Attempting {
-  return start(due(owedDelivery({ deliveryId, body: Buffer.from(body) })), 1_700_000_000_999);
+  const owed = owedDelivery({ deliveryId, body: Buffer.from(body) });
+  const stored = { position: 1, owed, attempts: 0, failures: 0, dueAt: undefined };
+  return start(due(stored), 1_700_000_000_999);
 }
 
 const attempt = (sender: Sender, what = delivery()): Promise<Outcome> =>

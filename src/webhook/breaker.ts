@@ -29,6 +29,18 @@ export function closedBreaker(poolSize: number): Breaker {
   return { state: "closed", failuresInRow: 0, attemptsMax: poolSize };
 }
 
+/** As the store keeps it; empty: there is nothing to remember. */
+export function writeBreaker(breaker: Breaker): string {
+  return breaker.state === "closed" ? "" : JSON.stringify(breaker);
+}
+
+/** What came of a probe that a crash cut off nobody knows: another one may go at once. */
+export function readBreaker(text: string, { now, poolSize }: { now: Instant; poolSize: number }): Breaker {
+  if (text === "") return closedBreaker(poolSize);
+  const breaker = JSON.parse(text) as Exclude<Breaker, { state: "closed" }>;
+  return breaker.state === "probing" ? { ...breaker, state: "open", probeAt: now } : breaker;
+}
+
 export function probe(breaker: Breaker & { state: "open" }): Breaker {
   return { state: "probing", fault: breaker.fault, delayMs: breaker.delayMs };
 }

@@ -1,5 +1,5 @@
 /**
- * The life of one delivery. What it waits for is told by its neighbours: its turn in its line (`backlog.ts`), its endpoint
+ * The life of one delivery. What it waits for is told by its neighbours: its turn in its line (`window.ts`), its endpoint
  * (`breaker.ts`).
  *
  *   due ⇄ attempting → delivered
@@ -8,6 +8,7 @@
  */
 import type { Instant } from "../base/clock.ts";
 import type { OwedDelivery } from "../store/change.ts";
+import type { StoredDelivery } from "../store/deliveries.ts";
 import type { Outcome } from "./outcome.ts";
 import type { RetrySchedule } from "./retry.ts";
 
@@ -35,8 +36,8 @@ export interface Terms {
   maxAgeMs: number;
 }
 
-export function due(owed: OwedDelivery): Due {
-  return { owed, attempts: 0, failures: 0, resent: false, state: "due", dueAt: owed.acceptedAt };
+export function due({ owed, attempts, failures, dueAt = owed.acceptedAt }: StoredDelivery): Due {
+  return { owed, attempts, failures, resent: false, state: "due", dueAt };
 }
 
 export function start({ owed, attempts, failures, resent }: Due, now: Instant): Attempting {

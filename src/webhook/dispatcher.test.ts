@@ -2,8 +2,12 @@ import assert from "node:assert/strict";
 import { afterEach, describe, test } from "vitest";
 import { FakeClock } from "../base/fake-clock.ts";
 import { silentLogger } from "../base/log.ts";
-import type { OwedDelivery } from "../store/change.ts";
+import type { DeliveryChange, OwedDelivery } from "../store/change.ts";
+import type { StoredDelivery } from "../store/deliveries.ts";
+import { MemoryDeliveries } from "../store/memory-deliveries.ts";
+import { StoreUnavailable } from "../store/store.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import type { EndpointFigures } from "./endpoint.ts";
 import { endpointOptions, FakeSender, owedDelivery } from "./fake-endpoint.ts";
 import { deliveryBytesOverhead } from "./limits.ts";
 import type { EndpointOptions } from "./options.ts";
@@ -15,17 +19,55 @@ const forbidden: Outcome = { kind: "auth", reason: "status_403", retryAfterMs: 0
 const failing: Outcome = { kind: "retry", reason: "status_500", retryAfterMs: 0, slowDown: false };
 const rejected: Outcome = { kind: "rejected", reason: "rejected", detail: "status_422: no", retryAfterMs: 0 };
 
-interface Running {
-  clock: FakeClock;
-  dispatcher: Dispatcher;
-  settled: readonly [id: string, outcome: string, reason: string][];
-}
-const running: Running[] = [];
+/** Keeps deliveries, and refuses what it is told while the test wants it to. */
+class TestStore extends MemoryDeliveries {
+  readonly settled: [id: string, outcome: string, reason: string][] = [];
+  refuses = false;
+  private readonly ids = new Map<number, string>();
 
-function setUp(options: Partial<EndpointOptions> = {}, others: EndpointOptions[] = []) {
-  const clock = new FakeClock();
+  owed(owed: OwedDelivery): StoredDelivery {
+    const position = this.owe(owed);
+    this.ids.set(position, owed.deliveryId);
+    return { position, owed, attempts: 0, failures: 0, dueAt: undefined };
+  }
+
+  override record(changes: readonly DeliveryChange[], done: (error?: StoreUnavailable) => void): void {
+    if (this.refuses) return done(new StoreUnavailable("commit"));
+    for (const change of changes) {
+      if (change.type === "delivery-settled") this.settled.push([this.id(change), change.outcome, ""]);
+      if (change.type === "delivery-died") this.settled.push([this.id(change), "dead", change.reason]);
+    }
+    super.record(changes, done);
+  }
+
+  private id({ position }: { position: number }): string {
+    return this.ids.get(position)!;
+  }
+}
+
+interface Setting {
+  clock: FakeClock;
+  store: TestStore;
+  dispatcher: Dispatcher;
+  sender: FakeSender;
+  senders: ReadonlyMap<string, FakeSender>;
+  settled: readonly [id: string, outcome: string, reason: string][];
+  warnings: readonly string[];
+  errors: readonly string[];
+  /** Owes these to `default`: "a1" is under the order key "a". */
+  owe: (ids: string, owed?: Partial<OwedDelivery>) => void;
+  figures: () => EndpointFigures;
+}
+const running: Setting[] = [];
+
+function setUp(
+  options: Partial<EndpointOptions> = {},
+  others: EndpointOptions[] = [],
+  clock = new FakeClock(),
+  store = new TestStore(),
+): Setting {
   const senders = new Map<string, FakeSender>();
-  const settled: [id: string, outcome: string, reason: string][] = [];
+  const { settled } = store;
   const warnings: string[] = [];
   const errors: string[] = [];
   const dispatcher = new Dispatcher({
@@ -38,29 +80,51 @@ function setUp(options: Partial<EndpointOptions> = {}, others: EndpointOptions[]
     },
     random: () => 0.5,
     log: { ...silentLogger, warn: (text) => void warnings.push(text), error: (text) => void errors.push(text) },
-    settled: ({ deliveryId, outcome, reason }) => void settled.push([deliveryId, outcome, reason]),
+    durable: store,
+    volatile: new MemoryDeliveries(),
   });
+  dispatcher.resume();
   const sender = senders.get("default")!;
-  /** Owes these to `default`: "a1" is under the order key "a". */
   const owe = (ids: string, owed: Partial<OwedDelivery> = {}) => {
     const acceptedAt = clock.now();
     const deliveries = ids.split(" ").map((deliveryId) => {
-      return owedDelivery({ deliveryId, orderKey: deliveryId.slice(0, 1), acceptedAt, ...owed });
+      return store.owed(owedDelivery({ deliveryId, orderKey: deliveryId.slice(0, 1), acceptedAt, ...owed }));
     });
     dispatcher.accept(deliveries);
   };
   const figures = () => dispatcher.figures()[0];
-  const setting = { clock, dispatcher, sender, senders, settled, warnings, errors, owe, figures };
+  const setting = { clock, store, dispatcher, sender, senders, settled, warnings, errors, owe, figures };
   running.push(setting);
   return setting;
 }
 
+/** The process dies, and another goes on from the store. */
+function crash(former: Setting, options: Partial<EndpointOptions> = {}): Setting {
+  running.splice(running.indexOf(former), 1);
+  // Of its timers nothing is left.
+  const clock = new FakeClock(former.clock.now());
+  return setUp(options, [], clock, former.store);
+}
+
 /** What holds at all times: nothing accepted is ever unaccounted for. */
-function assertConservation({ dispatcher }: Running): void {
+function assertConservation({ dispatcher, store }: Setting): void {
   for (const { accepted, delivered, dead, dropped, expired, queued, inflight, bytes } of dispatcher.figures()) {
     assert.equal(accepted, delivered + dead + dropped + expired + queued + inflight);
     assert.ok(queued >= 0 && inflight >= 0);
     assert.equal(queued + inflight === 0, bytes === 0);
+  }
+  if (store.refuses) return;
+  const stored = new Map(store.endpoints().map((endpoint) => [endpoint.endpoint, endpoint]));
+  for (const figures of dispatcher.figures()) {
+    const { endpoint, accepted, delivered, dead, dropped, expired, deadLetters } = figures;
+    const kept = stored.get(endpoint);
+    if (kept === undefined) continue;
+    assert.deepEqual(
+      [kept.accepted, kept.delivered, kept.dead, kept.dropped, kept.expired, kept.deadLetters.count],
+      [accepted, delivered, dead, dropped, expired, deadLetters],
+    );
+    const { messages, clientEvents } = kept.queued;
+    assert.equal(messages.count + clientEvents.count, figures.queued + figures.inflight);
   }
 }
 
@@ -76,6 +140,9 @@ afterEach(async () => {
     assert.equal(setting.clock.armed, 0, "no timer is left");
   }
 });
+
+const lettersOf = (dispatcher: Dispatcher) =>
+  dispatcher.deadLetters("default", 0, { countMax: 100, bytesMax: 1_000_000 });
 
 describe("order", () => {
   test("deliveries of one key go one after another, of several keys side by side", () => {
@@ -115,9 +182,10 @@ describe("order", () => {
   });
 
   test("other endpoints hear nothing of a dead one", () => {
-    const { sender, senders, dispatcher, owe } = setUp({}, [endpointOptions({ name: "other" })]);
+    const { sender, senders, dispatcher, store, owe } = setUp({}, [endpointOptions({ name: "other" })]);
     owe("a1");
-    dispatcher.accept([owedDelivery({ deliveryId: "x1", endpoint: "other", acceptedAt: 1_700_000_000_000 })]);
+    const other = owedDelivery({ deliveryId: "x1", endpoint: "other", acceptedAt: 1_700_000_000_000 });
+    dispatcher.accept([store.owed(other)]);
     for (let i = 0; i < 5; i++) owe(`${i}1`);
     sender.answer(refused);
     senders.get("other")!.answer(accepted);
@@ -139,7 +207,7 @@ describe("retry", () => {
     assert.equal(sender.underWay[0].delivery.attempts, 3);
     sender.answer(failing);
     assert.deepEqual(settled, [["a1", "dead", "retries_exhausted"]]);
-    assert.equal(dispatcher.deadLetters()[0].detail, "status_500");
+    assert.equal(lettersOf(dispatcher)[0].detail, "status_500");
   });
 
   test("a rejected delivery is a dead letter at once, and its key goes on", () => {
@@ -148,7 +216,7 @@ describe("retry", () => {
     sender.answer(rejected);
     assert.deepEqual(settled, [["a1", "dead", "rejected"]]);
     assert.deepEqual(sender.ids, ["a2"]);
-    const [letter] = dispatcher.deadLetters();
+    const [letter] = lettersOf(dispatcher);
     assert.deepEqual([letter.owed.deliveryId, letter.reason, letter.attempts], ["a1", "rejected", 1]);
     assert.deepEqual(warnings, ["webhook delivery became a dead letter: rejected"]);
   });
@@ -189,8 +257,8 @@ describe("age", () => {
     sender.answer(failing);
     clock.advance(10_000);
     assert.deepEqual(settled, [
-      ["a1", "expired", "max_age"],
-      ["a2", "expired", "max_age"],
+      ["a1", "expired", ""],
+      ["a2", "expired", ""],
     ]);
     assert.deepEqual(sender.sent, ["a1"]);
   });
@@ -199,10 +267,10 @@ describe("age", () => {
     const { clock, sender, owe, settled } = setUp();
     owe("a1", { expiresAt: clock.now() + 500 });
     owe("b1", { expiresAt: clock.now() });
-    assert.deepEqual(settled, [["b1", "expired", "max_age"]]);
+    assert.deepEqual(settled, [["b1", "expired", ""]]);
     sender.answer(failing);
     clock.advance(500);
-    assert.deepEqual(settled[1], ["a1", "expired", "max_age"]);
+    assert.deepEqual(settled[1], ["a1", "expired", ""]);
     assert.deepEqual(sender.sent, ["a1"]);
   });
 
@@ -232,12 +300,12 @@ describe("a full queue", () => {
     const { sender, owe, settled, figures, warnings } = setUp({ poolSize: 1, queueBytesMax: twoBodies });
     owe("a1 b1 c1 d1", { body });
     assert.deepEqual(settled, [
-      ["a1", "dropped", "drop_oldest"],
-      ["b1", "dropped", "drop_oldest"],
+      ["a1", "dropped", ""],
+      ["b1", "dropped", ""],
     ]);
     assert.deepEqual(sender.ids, ["c1"]);
     owe("e1", { body });
-    assert.deepEqual(settled[2], ["d1", "dropped", "drop_oldest"]);
+    assert.deepEqual(settled[2], ["d1", "dropped", ""]);
     assert.deepEqual(figures().droppedBy, { drop_oldest: 3, drop_newest: 0 });
     assert.equal(warnings.length, 1);
   });
@@ -246,8 +314,8 @@ describe("a full queue", () => {
     const { owe, settled, figures } = setUp({ poolSize: 1, queueBytesMax: twoBodies, overflow: "drop_newest" });
     owe("a1 b1 c1 d1", { body });
     assert.deepEqual(settled, [
-      ["c1", "dropped", "drop_newest"],
-      ["d1", "dropped", "drop_newest"],
+      ["c1", "dropped", ""],
+      ["d1", "dropped", ""],
     ]);
     assert.equal(figures().bytes, 2 * (100 + deliveryBytesOverhead));
   });
@@ -255,7 +323,7 @@ describe("a full queue", () => {
   test("a delivery that has no room even alone is dropped itself", () => {
     const { owe, settled } = setUp({ queueBytesMax: 2_000 });
     owe("a1", { body: new Uint8Array(3_000) });
-    assert.deepEqual(settled, [["a1", "dropped", "drop_newest"]]);
+    assert.deepEqual(settled, [["a1", "dropped", ""]]);
   });
 
   test("messages cannot push out client events", () => {
@@ -417,27 +485,243 @@ describe("a stop", () => {
   });
 });
 
-test("what is owed to an endpoint that is not configured any more is dropped, and said so", () => {
-  const { dispatcher, settled, warnings } = setUp();
-  dispatcher.accept([owedDelivery({ deliveryId: "x1", endpoint: "former" })]);
-  assert.deepEqual(settled, [["x1", "dropped", "endpoint_removed"]]);
-  assert.equal(warnings.length, 1);
+test("what is owed to an endpoint that is not configured any more waits until it is too old, and that is said", () => {
+  const { dispatcher, store, settled, clock } = setUp();
+  dispatcher.accept([store.owed(owedDelivery({ deliveryId: "x1", endpoint: "former" }))]);
+  assert.equal(dispatcher.figures()[1].queued, 1);
+  const next = crash(running[0]);
+  assert.deepEqual(next.warnings, ["webhook deliveries wait for an endpoint that is not configured any more"]);
+  next.clock.advance(86_400_000);
+  assert.deepEqual(settled, [["x1", "expired", ""]]);
+  assert.ok(clock.now() < next.clock.now());
 });
 
-test("through a long random life nothing is lost, doubled or out of order", () => {
+/** Bodies so large that memory holds some hundred of them. */
+const large = new Uint8Array(60_000);
+
+describe("a backlog larger than memory", () => {
+  test("is sent whole and in order, whatever the endpoint does meanwhile", () => {
+    const { clock, sender, owe, settled } = setUp({ queueBytesMax: 2 ** 30 });
+    owe("a0", { body: large });
+    sender.answer(forbidden);
+    for (let i = 1; i <= 1_000; i++) owe(`${"abcdefghij"[i % 10]}${i}`, { body: large });
+    clock.advance(60_000);
+    while (sender.ids.length > 0) {
+      sender.answer(accepted);
+      clock.advance(0);
+    }
+    assert.equal(settled.length, 1_001);
+    for (const key of "abcdefghij") {
+      const serials = settled.map(([id]) => id).filter((id) => id.startsWith(key));
+      assert.deepEqual(
+        serials,
+        serials.toSorted((one, other) => Number(one.slice(1)) - Number(other.slice(1))),
+      );
+    }
+  });
+
+  test("of one client does not keep others waiting", () => {
+    const { clock, sender, owe } = setUp({ queueBytesMax: 2 ** 30 });
+    owe("a0", { body: large });
+    sender.answer(failing);
+    for (let i = 1; i <= 1_000; i++) owe(`a${i}`, { body: large });
+    owe("b1");
+    clock.advance(0);
+    assert.deepEqual(sender.ids, ["b1"]);
+  });
+
+  test("of many clients whose heads all fail does not keep others waiting, and each goes again when it is due", () => {
+    const { clock, sender, owe, figures } = setUp({
+      queueBytesMax: 2 ** 30,
+      retry: { scheduleMs: [60_000], jitter: 0 },
+    });
+    for (let i = 0; i < 500; i++) owe(`x${i}`, { body: large, orderKey: `client ${i}` });
+    for (let i = 0; i < 500; i++) {
+      sender.answer(failing);
+      clock.advance(0);
+    }
+    assert.deepEqual(sender.ids, []);
+    owe("b1 client0", {});
+    assert.deepEqual(sender.ids, ["b1", "client0"]);
+    sender.answer(accepted);
+    sender.answer(accepted);
+    clock.advance(60_000);
+    for (let i = 0; i < 500; i++) {
+      sender.answer(accepted);
+      clock.advance(0);
+    }
+    assert.equal(figures().delivered, 502);
+  });
+
+  test("what comes behind a head that waits stays behind it, though memory has forgotten it", () => {
+    const { clock, sender, owe } = setUp();
+    owe("a1");
+    sender.answer(failing);
+    owe("a2 b1");
+    assert.deepEqual(sender.ids, ["b1"]);
+    clock.advance(1_000);
+    assert.deepEqual(sender.ids, ["b1", "a1"]);
+    sender.answer(accepted, "a1");
+    assert.deepEqual(sender.ids, ["b1", "a2"]);
+  });
+
+  test("when the head of a line that waits is dropped or expires, the next takes its place", () => {
+    const { clock, sender, owe, settled } = setUp({ maxAgeMs: 10_000, retry: { scheduleMs: [3_600_000], jitter: 0 } });
+    owe("a1");
+    sender.answer(failing);
+    clock.advance(5_000);
+    owe("a2");
+    assert.deepEqual(sender.ids, []);
+    clock.advance(5_000);
+    assert.deepEqual(settled, [["a1", "expired", ""]]);
+    assert.deepEqual(sender.ids, ["a2"]);
+  });
+
+  test("a clock that is set back keeps nothing waiting for longer than its schedule", () => {
+    const { clock, sender, owe } = setUp();
+    owe("a1 b1");
+    sender.answer(failing, "a1");
+    clock.advance(1_000);
+    sender.answer(failing, "a1");
+    clock.setBack(3_600_000);
+    sender.answer(failing, "b1");
+    clock.advance(1_000);
+    assert.deepEqual(sender.ids, ["b1"]);
+  });
+});
+
+describe("after a crash", () => {
+  test("what was under way is sent again under its id, and its attempt counts", () => {
+    const before = setUp();
+    before.owe("a1 a2 b1");
+    const { sender, clock } = crash(before);
+    clock.advance(0);
+    assert.deepEqual(sender.ids.toSorted(), ["a1", "b1"]);
+    assert.deepEqual(
+      sender.underWay.map(({ delivery }) => delivery.attempts),
+      [2, 2],
+    );
+  });
+
+  test("attempts, failures and due times go on where they were", () => {
+    const before = setUp();
+    before.owe("a1 a2 b1");
+    before.sender.answer(failing, "a1");
+    before.sender.answer(accepted, "b1");
+    before.clock.advance(400);
+    const { sender, clock } = crash(before);
+    clock.advance(599);
+    assert.deepEqual(sender.ids, []);
+    clock.advance(1);
+    const [{ delivery }] = sender.underWay;
+    assert.deepEqual([delivery.owed.deliveryId, delivery.attempts, delivery.failures], ["a1", 2, 1]);
+  });
+
+  test("an open breaker is open, and Retry-After holds", () => {
+    const down = setUp();
+    down.owe("a1");
+    down.sender.answer(forbidden);
+    const stillDown = crash(down);
+    assert.equal(stillDown.figures().breaker, "open");
+    stillDown.clock.advance(59_999);
+    assert.deepEqual(stillDown.sender.sent, []);
+    stillDown.clock.advance(1);
+    assert.deepEqual(stillDown.sender.ids, ["a1"]);
+
+    const held = setUp();
+    held.owe("a1 b1");
+    held.sender.answer({ ...failing, retryAfterMs: 30_000 }, "a1");
+    const stillHeld = crash(held);
+    stillHeld.clock.advance(29_999);
+    assert.deepEqual(stillHeld.sender.sent, []);
+    stillHeld.clock.advance(1);
+    assert.deepEqual(stillHeld.sender.ids.toSorted(), ["a1", "b1"]);
+  });
+
+  test("counters and dead letters are as they were", () => {
+    const before = setUp();
+    before.owe("a1 b1 c1");
+    before.sender.answer(rejected, "a1");
+    before.sender.answer(accepted, "b1");
+    const { figures, dispatcher } = crash(before);
+    const { accepted: owed, delivered, dead, deadLetters } = figures();
+    assert.deepEqual({ owed, delivered, dead, deadLetters }, { owed: 3, delivered: 1, dead: 1, deadLetters: 1 });
+    assert.deepEqual(
+      lettersOf(dispatcher).map(({ reason }) => reason),
+      ["rejected"],
+    );
+  });
+});
+
+describe("dead letters", () => {
+  test("make room for later ones, the oldest first, and stay counted", () => {
+    const { sender, owe, figures, dispatcher } = setUp({ deadLetters: { bytesMax: 1_000, maxAgeMs: 86_400_000 } });
+    for (let i = 0; i < 20; i++) {
+      owe(`a${i}`, { body: new Uint8Array(100) });
+      sender.answer(rejected);
+    }
+    assert.equal(figures().dead, 20);
+    const ids = lettersOf(dispatcher).map(({ owed }) => owed.deliveryId);
+    assert.ok(ids.length <= 10 && ids.length >= 9);
+    assert.equal(ids.at(-1), "a19");
+  });
+});
+
+describe("a store that refuses", () => {
+  test("stops no delivery; what ended is told when it takes again, once", () => {
+    const { clock, store, sender, owe, settled, figures } = setUp();
+    owe("a1 a2 b1 c1");
+    store.refuses = true;
+    sender.answer(accepted, "a1");
+    sender.answer(failing, "b1");
+    sender.answer(rejected, "c1");
+    assert.deepEqual(sender.ids, ["a2"]);
+    sender.answer(accepted, "a2");
+    assert.deepEqual(settled, []);
+    assert.equal(figures().delivered, 2);
+    clock.advance(5_000);
+    assert.deepEqual(sender.ids, []);
+    store.refuses = false;
+    clock.advance(1_000);
+    assert.deepEqual(settled.toSorted(), [
+      ["a1", "delivered", ""],
+      ["a2", "delivered", ""],
+      ["c1", "dead", "rejected"],
+    ]);
+    assert.deepEqual(sender.ids, ["b1"]);
+  });
+});
+
+for (const [what, body] of [
+  ["small", Buffer.from("{}")],
+  ["more than memory holds", large],
+] as const) {
+  test(`through a long random life with crashes nothing is lost, doubled or out of order: ${what}`, () =>
+    liveLong(body));
+}
+
+function liveLong(body: Uint8Array): void {
   // A small generator of its own, so that a failing run repeats.
   let state = 12345;
   const chance = () => {
     state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
     return state / 2 ** 32;
   };
-  const setting = setUp({ poolSize: 6, queueBytesMax: 60_000 });
-  const { clock, sender, owe, settled } = setting;
+  const options = { poolSize: 6, queueBytesMax: 200 * (body.length + deliveryBytesOverhead) };
+  let setting = setUp(options);
+  const { settled } = setting;
   const outcomes: Outcome[] = [accepted, accepted, accepted, refused, failing, rejected, { kind: "unanswered" }];
   let serial = 0;
   for (let step = 0; step < 20_000; step++) {
+    const { clock, sender, owe, store } = setting;
     const dice = chance();
-    if (dice < 0.4) owe(`${"abcdefgh"[Math.floor(chance() * 8)]}${serial++}`);
+    if (dice > 0.999) {
+      store.refuses = !store.refuses;
+      // It is told what it refused.
+      if (!store.refuses) clock.advance(1_000);
+    }
+    if (dice < 0.001 && !store.refuses) setting = crash(setting, options);
+    else if (dice < 0.4) owe(`${"abcdefgh"[Math.floor(chance() * 8)]}${serial++}`, { body });
     else if (dice < 0.9 && sender.ids.length > 0) {
       const { delivery } = sender.underWay[Math.floor(chance() * sender.underWay.length)];
       const outcome = outcomes[Math.floor(chance() * (delivery.resent ? 6 : 7))];
@@ -457,4 +741,4 @@ test("through a long random life nothing is lost, doubled or out of order", () =
     );
   }
   assert.ok(settled.length > 5_000);
-});
+}

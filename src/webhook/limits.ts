@@ -12,9 +12,38 @@ export const deliveryBytesOverhead = 512;
 /** The part of an endpoint's queue that belongs to client events alone: a flood of messages cannot push them out. */
 export const clientEventsShare = 0.1;
 
-/** Dead letters kept in memory; the oldest make room, and stay counted. */
-export const deadLettersMax = 10_000;
-export const deadLetterBytesMax = 16 * 1024 * 1024;
+/** What an endpoint holds in memory of all it is owed, overhead included. The rest is in the store until its turn comes. */
+export const windowBytesMax = 16 * 1024 * 1024;
+
+/** … and of the deliveries with one order key: one busy client leaves room for others. */
+export const lineBytesMax = 256 * 1024;
+
+/** Deliveries read from the store at one go. */
+export const sliceDeliveriesMax = 1_000;
+
+/** Lines whose time has come that are looked at at one go; deliveries that are dropped or expire at one go. */
+export const wokenAtOnceMax = 256;
+export const endedAtOnceMax = 1_000;
+
+/** Keys of order that wait in the store and are remembered; beyond it the store is asked about each that comes. */
+export const waitingKeysMax = 10_000;
+
+/** A delivery's key of order is stored with it: that of a client with a longer identifier is its digest. */
+export const orderKeyLengthMax = 200;
+
+/** How often dead letters are looked at for their age, and the part of their room that is made at one go. */
+export const deadLettersSweepMs = 3_600_000;
+export const deadLettersRoomShare = 1 / 16;
+
+/** What the store has refused of ends and attempts is handed in again after this pause. */
+export const ledgerRetryMs = 1_000;
+
+/** Changes that wait for a store in trouble. Beyond it no attempt is begun, so that what was delivered is not forgotten. */
+export const untakenChangesMax = 10_000;
+
+/** Where deliveries end with the process: bodies that wait, and dead letters, unless the configuration says otherwise. */
+export const queueBytesMaxInMemory = 16 * 1024 * 1024;
+export const deadLetterBytesMaxInMemory = 16 * 1024 * 1024;
 
 /** Drops and dead letters are logged at once, then summed up this often while they go on. */
 export const burstMs = 10_000;

@@ -1,5 +1,7 @@
 /** What the webhook engine is told, typed and with every default filled in. `config/` reads it from the file. */
 
+import type { Durability } from "../store/change.ts";
+
 export type BodyEncoding = "plain" | "base64" | "base62";
 
 /** The events that fire today; `config/` knows the other names of the family and warns about them. */
@@ -33,9 +35,13 @@ export interface EndpointOptions {
   connectTimeoutMs: number;
   retry: RetryOptions;
   maxAgeMs: number;
-  /** Bodies waiting in memory; beyond it `overflow` decides. */
+  /** What of its deliveries outlives the process, and whether their publishers wait for that. */
+  durability: Durability;
+  /** Bodies that wait, each with an overhead; beyond it `overflow` decides. */
   queueBytesMax: number;
   overflow: "drop_oldest" | "drop_newest";
+  /** Dead letters beyond either make room, the oldest first; they stay counted. */
+  deadLetters: { bytesMax: number; maxAgeMs: number };
   timestampUnit: "ms" | "s";
   rules: readonly RuleOptions[];
 }

@@ -4,6 +4,7 @@
  *
  * A client's events share its id as their order key, over reconnects too.
  */
+import { createHash } from "node:crypto";
 import type { Clock, Instant } from "../base/clock.ts";
 import { createUlidSource } from "../base/ulid.ts";
 import type { ReasonCode } from "../mqtt/reason-code.ts";
@@ -11,8 +12,9 @@ import type { ApplicationMessage } from "../broker/message.ts";
 import type { ClientInfo, DisconnectReason, Tap } from "../broker/tap.ts";
 import type { Turn } from "../broker/turn.ts";
 import type { EventName, WebhookOptions } from "./options.ts";
-import type { MessageInterest } from "./rule.ts";
+import type { MessageInterest, Recipient } from "./rule.ts";
 import { connackBody, disconnectedBody, publishBody } from "./event.ts";
+import { orderKeyLengthMax } from "./limits.ts";
 import { Rules } from "./rule.ts";
 
 /** Owed all the same when no body can be made: the dispatcher makes a dead letter of it that says why. */
@@ -29,15 +31,15 @@ export class Outbox implements Tap {
   private readonly clock: Clock;
   private readonly rules: Rules;
   private readonly ulid: (now: Instant) => string;
-  private readonly connackEndpoints: readonly string[];
-  private readonly disconnectedEndpoints: readonly string[];
+  private readonly connackRecipients: readonly Recipient[];
+  private readonly disconnectedRecipients: readonly Recipient[];
 
   constructor({ options, clock, random }: { options: WebhookOptions; clock: Clock; random: () => number }) {
     this.clock = clock;
     this.rules = new Rules(options);
     this.ulid = createUlidSource(random);
-    this.connackEndpoints = this.rules.endpointsFor("on_client_connack");
-    this.disconnectedEndpoints = this.rules.endpointsFor("on_client_disconnected");
+    this.connackRecipients = this.rules.recipientsOf("on_client_connack");
+    this.disconnectedRecipients = this.rules.recipientsOf("on_client_disconnected");
   }
 
   interest(topicName: string): MessageInterest | undefined {
@@ -46,37 +48,44 @@ export class Outbox implements Tap {
 
   published(message: ApplicationMessage, interest: object, turn: Turn): void {
     const { acceptedAt, expiresAt, publisher } = message;
-    const happening: Happening = { event: "on_message_publish", orderKey: publisher.clientId, acceptedAt, expiresAt };
+    const happening: Happening = { event: "on_message_publish", orderKey: keyOf(publisher), acceptedAt, expiresAt };
     // What `interest` gave comes back.
-    for (const { style, endpoints } of (interest as MessageInterest).audiences) {
-      this.owe(endpoints, happening, publishBody(message, style) ?? noBody, turn);
+    for (const { style, recipients } of (interest as MessageInterest).audiences) {
+      this.owe(recipients, happening, publishBody(message, style) ?? noBody, turn);
     }
   }
 
   connack(client: ClientInfo, reasonCode: ReasonCode, turn: Turn): void {
-    if (this.connackEndpoints.length === 0) return;
+    if (this.connackRecipients.length === 0) return;
     const happening = this.clientHappening("on_client_connack", client);
-    this.owe(this.connackEndpoints, happening, connackBody(client, reasonCode), turn);
+    this.owe(this.connackRecipients, happening, connackBody(client, reasonCode), turn);
   }
 
   disconnected(client: ClientInfo, reason: DisconnectReason, _reasonCode: number, turn: Turn): void {
-    if (this.disconnectedEndpoints.length === 0) return;
+    if (this.disconnectedRecipients.length === 0) return;
     const happening = this.clientHappening("on_client_disconnected", client);
-    this.owe(this.disconnectedEndpoints, happening, disconnectedBody(client, reason), turn);
+    this.owe(this.disconnectedRecipients, happening, disconnectedBody(client, reason), turn);
   }
 
-  private clientHappening(event: EventName, { clientId }: ClientInfo): Happening {
-    return { event, orderKey: clientId, acceptedAt: this.clock.now(), expiresAt: undefined };
+  private clientHappening(event: EventName, client: ClientInfo): Happening {
+    return { event, orderKey: keyOf(client), acceptedAt: this.clock.now(), expiresAt: undefined };
   }
 
-  private owe(endpoints: readonly string[], happening: Happening, body: Uint8Array, turn: Turn): void {
+  private owe(recipients: readonly Recipient[], happening: Happening, body: Uint8Array, turn: Turn): void {
     const { event, orderKey, acceptedAt, expiresAt } = happening;
-    for (const endpoint of endpoints) {
+    for (const { name: endpoint, durability } of recipients) {
       const deliveryId = `evt_${this.ulid(acceptedAt)}`;
       turn.add({
         type: "delivery-owed",
+        durability,
         delivery: { deliveryId, endpoint, event, orderKey, body, acceptedAt, expiresAt },
       });
     }
   }
+}
+
+/** Client identifiers may be 64 KiB long, and a key stands beside each delivery. */
+function keyOf({ clientId }: { readonly clientId: string }): string {
+  if (clientId.length <= orderKeyLengthMax) return clientId;
+  return createHash("sha256").update(clientId).digest("base64url");
 }

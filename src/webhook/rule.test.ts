@@ -21,7 +21,7 @@ for (const [topicFilters, topicName, wanted] of [
     const rules = new Rules({ endpoints: [endpointOptions({ rules: [forTopics(...topicFilters)] })] });
     const interest = rules.interest(topicName);
     assert.deepEqual(
-      interest?.audiences.flatMap(({ endpoints }) => endpoints),
+      interest?.audiences.flatMap(({ recipients }) => recipients.map(({ name }) => name)),
       wanted ? ["default"] : undefined,
     );
   });
@@ -32,7 +32,7 @@ test("several matching rules of one endpoint make one delivery", () => {
     endpoints: [endpointOptions({ rules: [forTopics("a/#"), forTopics("a/b"), forTopics()] })],
   });
   assert.deepEqual(
-    rules.interest("a/b")?.audiences.map(({ endpoints }) => endpoints),
+    rules.interest("a/b")?.audiences.map(({ recipients }) => recipients.map(({ name }) => name)),
     [["default"]],
   );
 });
@@ -50,7 +50,7 @@ test("endpoints that want the same style share one body", () => {
   });
   const audiences = rules.interest("a")!.audiences;
   assert.deepEqual(
-    audiences.map(({ endpoints }) => endpoints),
+    audiences.map(({ recipients }) => recipients.map(({ name }) => name)),
     [["one", "three"], ["two"], ["four"]],
   );
   assert.equal(audiences[1].style.bodyEncoding, "base64");
@@ -65,7 +65,10 @@ test("an endpoint gets the client events it has rules for; one that is off gets 
       endpointOptions({ name: "off", enable: false, rules: [connack, forTopics("a")] }),
     ],
   });
-  assert.deepEqual(rules.endpointsFor("on_client_connack"), ["on"]);
-  assert.deepEqual(rules.endpointsFor("on_client_disconnected"), []);
+  assert.deepEqual(
+    rules.recipientsOf("on_client_connack").map(({ name }) => name),
+    ["on"],
+  );
+  assert.deepEqual(rules.recipientsOf("on_client_disconnected"), []);
   assert.equal(rules.interest("a"), undefined);
 });

@@ -8,8 +8,10 @@ import type { EndpointOptions, EventName, RuleOptions, WebhookOptions } from "./
 /** Endpoints that get one and the same body of an event. */
 interface Audience {
   readonly style: EventStyle;
-  readonly endpoints: readonly string[];
+  readonly recipients: readonly Recipient[];
 }
+
+export type Recipient = Pick<EndpointOptions, "name" | "durability">;
 
 /** Who wants the messages of a topic. */
 export interface MessageInterest {
@@ -33,10 +35,8 @@ export class Rules {
   }
 
   /** The endpoints that want an event of a client. */
-  endpointsFor(event: EventName): readonly string[] {
-    return this.enabled
-      .filter(({ rules }) => rules.some((rule) => rule.event === event))
-      .map((endpoint) => endpoint.name);
+  recipientsOf(event: EventName): readonly Recipient[] {
+    return this.enabled.filter(({ rules }) => rules.some((rule) => rule.event === event));
   }
 
   /** Who wants `on_message_publish` of this topic; `undefined`: nobody. */
@@ -66,5 +66,5 @@ function topicFiltersOf(rule: RuleOptions): TopicFilter[] {
 
 function audiencesOf(endpoints: readonly EndpointOptions[]): Audience[] {
   const groups = Map.groupBy(endpoints, ({ bodyEncoding, timestampUnit }) => `${bodyEncoding} ${timestampUnit}`);
-  return [...groups.values()].map((group) => ({ style: group[0], endpoints: group.map(({ name }) => name) }));
+  return [...groups.values()].map((group) => ({ style: group[0], recipients: group }));
 }

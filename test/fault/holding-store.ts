@@ -1,9 +1,9 @@
-import type { Change } from "../../src/store/change.ts";
+import type { BrokerChange } from "../../src/store/change.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { type Store, StoreUnavailable } from "../../src/store/store.ts";
 
 interface Batch {
-  changes: readonly Change[];
+  changes: readonly BrokerChange[];
   done: (error?: StoreUnavailable) => void;
 }
 
@@ -24,7 +24,7 @@ export class HoldingStore implements Store {
     return this.held.length;
   }
 
-  commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void {
+  commit(changes: readonly BrokerChange[], done: (error?: StoreUnavailable) => void): void {
     this.held.push({ changes, done });
   }
 

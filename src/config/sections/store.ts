@@ -4,7 +4,7 @@ import { choice, text } from "../value-types.ts";
 export const store = section(
   {
     engine: key(choice(["memory", "disk"]), {
-      default: "memory",
+      default: "disk",
       meaning:
         "Where sessions, queued and retained messages, wills and owed webhook deliveries are kept: `memory` forgets them at the end of the process, `disk` does not.",
     }),

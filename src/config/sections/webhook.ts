@@ -88,7 +88,6 @@ const event = section(
   { meaning: "A rule: which event is sent. An event that matches several rules of one endpoint is sent once." },
 );
 
-const memoryOnly = "deliveries are kept in memory until the durable queue is built";
 const plainBody = "bodies are sent in the `edge` format, one a request";
 
 const endpointKeys = {
@@ -141,9 +140,9 @@ const endpointKeys = {
   }),
   queue: section(
     {
-      max_bytes: key(size({ min: 1024, max: 1024 ** 4 }), {
-        default: "16MB",
-        meaning: "Bodies that may wait for this endpoint, in memory.",
+      max_bytes: optional(size({ min: 1024, max: 1024 ** 4 }), {
+        meaning:
+          "What may wait for this endpoint: its bodies, and 512 bytes for each. Without it: `1GB` on disk, `16MB` where `durability` is `memory`.",
       }),
       overflow: key(choice(["drop_oldest", "drop_newest", "block"]), {
         default: "drop_oldest",
@@ -156,10 +155,10 @@ const endpointKeys = {
   ),
   ts_unit: key(choice(["ms", "s"]), { default: "ms", meaning: "Unit of `ts` in message events." }),
   events: list(event, { meaning: "The rules." }),
-  durability: optional(choice(["strict", "disk", "memory"]), {
-    meaning: "What survives a stop. Only `memory` is supported yet.",
-    laterValues: ["strict", "disk"],
-    note: memoryOnly,
+  durability: key(choice(["strict", "disk", "memory"]), {
+    default: "strict",
+    meaning:
+      "`strict`: PUBACK and PUBREC are sent when the event is safe on the disk. `disk`: it is written at once and safe within 50 ms, PUBACK does not wait. `memory`: it ends with the process.",
   }),
   format: optional(choice(["edge", "cloudevents", "cloudevents-binary", "raw", "template"]), {
     meaning: "Shape of the body. Only `edge`, the tutorial's, is supported yet.",
@@ -175,11 +174,18 @@ const endpointKeys = {
   tls: unused("later", anything, "Certificates for https.", "the certificates that Node.js trusts are used"),
   ssl: unused("later", anything, "Older spelling of `tls`.", "the certificates that Node.js trusts are used"),
   proxy: unusedSecret("HTTP proxy.", "requests go straight to the endpoint"),
-  dead_letters: unused(
-    "later",
-    anything,
-    "How long deliveries that were given up are kept.",
-    "they are counted and forgotten",
+  dead_letters: section(
+    {
+      max_bytes: optional(size({ min: 1024, max: 1024 ** 4 }), {
+        meaning:
+          "Bodies of deliveries that were given up; beyond it the oldest go. Without it: `256MB` on disk, `16MB` where `durability` is `memory`.",
+      }),
+      max_age: key(duration({ bare: "s", minMs: 1000, maxMs: 365 * dayMs }), {
+        default: "7d",
+        meaning: "How long they are kept.",
+      }),
+    },
+    { meaning: "Deliveries that were given up: kept for a while to be looked at." },
   ),
   egress: unused("later", anything, "Which addresses may be connected to.", "any address may be"),
   rate: unused("later", anything, "Most requests a second."),

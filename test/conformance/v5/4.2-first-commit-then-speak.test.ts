@@ -1,7 +1,7 @@
 /** "First commit, then speak": what a client is told has happened is in the store. [MQTT5 4.2] [MQTT5 4.3] */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "vitest";
-import type { Change } from "../../../src/store/change.ts";
+import type { BrokerChange } from "../../../src/store/change.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import { type Store, StoreUnavailable } from "../../../src/store/store.ts";
 import { ReasonCode } from "../../../src/mqtt/reason-code.ts";
@@ -15,9 +15,9 @@ class SlowStore implements Store {
   onTrouble: Store["onTrouble"];
   slow = false;
   private readonly memory = new MemoryStore();
-  private readonly waiting: { changes: readonly Change[]; done: (error?: StoreUnavailable) => void }[] = [];
+  private readonly waiting: { changes: readonly BrokerChange[]; done: (error?: StoreUnavailable) => void }[] = [];
 
-  commit(changes: readonly Change[], done: (error?: StoreUnavailable) => void): void {
+  commit(changes: readonly BrokerChange[], done: (error?: StoreUnavailable) => void): void {
     if (this.slow) this.waiting.push({ changes, done });
     else this.memory.commit(changes, done);
   }
@@ -26,7 +26,7 @@ class SlowStore implements Store {
   close = () => this.memory.close();
 
   /** Everything handed in that waits for its answer. */
-  get handedIn(): Change["type"][] {
+  get handedIn(): BrokerChange["type"][] {
     return this.waiting.flatMap(({ changes }) => changes.map(({ type }) => type));
   }
 
