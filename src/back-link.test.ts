@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { BackLink } from "./back-link.ts";
 import type { Facts, Logger } from "./base/log.ts";
-import type { Change } from "./store/change.ts";
+import type { BrokerChange } from "./store/change.ts";
 import { StoreUnavailable } from "./store/store.ts";
 import type { EndpointOptions } from "./webhook/options.ts";
 
@@ -67,16 +67,19 @@ function endpointAt(port: number): EndpointOptions {
     connectTimeoutMs: 5000,
     retry: { scheduleMs: [10], jitter: 0 },
     maxAgeMs: 60_000,
+    durability: "strict",
     queueBytesMax: 1_000_000,
     overflow: "drop_oldest",
+    deadLetters: { bytesMax: 1_000_000, maxAgeMs: 60_000 },
     timestampUnit: "ms",
     rules: [{ event: "on_message_publish", topicFilters: [] }],
   };
 }
 
-function owed(number: number): Change {
+function owed(number: number): BrokerChange {
   return {
     type: "delivery-owed",
+    durability: "strict",
     delivery: {
       deliveryId: `evt_${number}`,
       endpoint: "default",
@@ -89,14 +92,14 @@ function owed(number: number): Change {
   };
 }
 
-const opened = (clientId: string): Change => ({
+const opened = (clientId: string): BrokerChange => ({
   type: "session-opened",
   clientId,
   userName: undefined,
   expirySeconds: 60,
 });
 
-function commit(changes: readonly Change[]): Promise<void> {
+function commit(changes: readonly BrokerChange[]): Promise<void> {
   return new Promise((resolve, reject) => {
     link.commit(changes, (error) => (error === undefined ? resolve() : reject(error)));
   });

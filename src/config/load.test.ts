@@ -66,8 +66,10 @@ const tutorialEndpoint: EndpointOptions = {
     jitter: 0.2,
   },
   maxAgeMs: 24 * hour,
-  queueBytesMax: 16 * 1024 * 1024,
+  durability: "strict",
+  queueBytesMax: 1024 ** 3,
   overflow: "drop_oldest",
+  deadLetters: { bytesMax: 256 * 1024 ** 2, maxAgeMs: 7 * 24 * hour },
   timestampUnit: "ms",
   rules: [
     { event: "on_message_publish", topicFilters: ["nmq/pub"] },
@@ -82,7 +84,7 @@ test("the tutorial's configuration, as shipped, means exactly this and warns of 
   assert.deepEqual({ warnings, errors }, { warnings: [], errors: [] });
   assert.deepEqual(settings, {
     system: { daemon: false, pidFile: "/tmp/hookmq/hookmq.pid" },
-    store: { engine: "memory" },
+    store: { engine: "disk", directory: "/srv/data", sync: "commit" },
     broker: {
       nodeName: "hookmq",
       version: "1.2.3",
@@ -453,6 +455,7 @@ describe("webhook", () => {
       body.encoding = BASE64, pool_size = 4, cancel_timeout = 1500, connect_timeout = 2
       order_by = client, retry { schedule = [500ms, 2], jitter = 0 }, max_age = 90
       queue { max_bytes = 1MB, overflow = drop_newest }, ts_unit = s
+      durability = disk, dead_letters { max_bytes = 2MB, max_age = 3h }
       events = [ { event = ON_MESSAGE_PUBLISH, topic = ["a/+", "$SYS/#"] } { event = on_message_publish } ]
     }`);
     assert.deepEqual(endpoint, {
@@ -470,8 +473,10 @@ describe("webhook", () => {
       connectTimeoutMs: 2000,
       retry: { scheduleMs: [500, 2000], jitter: 0 },
       maxAgeMs: 90_000,
+      durability: "disk",
       queueBytesMax: 1024 * 1024,
       overflow: "drop_newest",
+      deadLetters: { bytesMax: 2 * 1024 ** 2, maxAgeMs: 3 * hour },
       timestampUnit: "s",
       rules: [
         { event: "on_message_publish", topicFilters: ["a/+", "$SYS/#"] },
@@ -553,7 +558,7 @@ describe("webhook", () => {
 
   test("what is not built yet is read with one warning each", () => {
     const text = `webhook {
-      url = "http://h", durability = strict, format = cloudevents, order_by = topic, secret = "\${?NONE}x", batch { max_events = 5 }
+      url = "http://h", format = cloudevents, order_by = topic, secret = "\${?NONE}x", batch { max_events = 5 }
       tls.cacertfile = x, auth.oauth2.client_id = y, queue.overflow = block
       events = [ { event = on_client_connack, clientid = "a*" } { event = on_client_subscribe } { event = on_message_dropped } ]
     }`;
@@ -561,7 +566,6 @@ describe("webhook", () => {
     assert.deepEqual(warned.sort(), [
       "webhook.auth",
       "webhook.batch",
-      "webhook.durability = strict",
       "webhook.events.clientid",
       "webhook.events.event = on_client_subscribe",
       "webhook.events.event = on_message_dropped",

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { Change, OwedDelivery, StoredMessage, StoredSubscription } from "./change.ts";
+import type { BrokerChange as Change, OwedDelivery, StoredMessage, StoredSubscription } from "./change.ts";
 import { ChangeEncoder, decodeChanges } from "./change-codec.ts";
 
 const text = fc.string({ unit: "grapheme", maxLength: 60 });
@@ -68,11 +68,9 @@ const kinds: { [Type in Change["type"]]: fc.Arbitrary<Omit<Extract<Change, { typ
   "will-set": fc.record({ clientId: text, messageId: count, delaySeconds: instant }),
   "will-due": fc.record({ clientId: text, at: instant }),
   "will-cleared": fc.record({ clientId: text }),
-  "delivery-owed": fc.record({ delivery }),
-  "delivery-settled": fc.record({
-    deliveryId: text,
-    outcome: fc.constantFrom("delivered" as const, "dead" as const, "dropped" as const, "expired" as const),
-    reason: text,
+  "delivery-owed": fc.record({
+    durability: fc.constantFrom("strict" as const, "disk" as const, "memory" as const),
+    delivery,
   }),
 };
 const change: fc.Arbitrary<Change> = fc.oneof(
@@ -95,6 +93,7 @@ test("a batch larger than the room to write in comes back whole, and the next on
   const encoder = new ChangeEncoder();
   const large: Change[] = [9, 5_000_000, 70_000].map((length, position) => ({
     type: "delivery-owed",
+    durability: "strict",
     delivery: {
       deliveryId: `evt_${position}`,
       endpoint: "default",
@@ -152,7 +151,7 @@ for (const [what, hex, because] of [
   ["QoS 3", "05016101610300", "3 where 0, 1 or 2 stands"],
   ["QoS 0 in a queue", "0701610101000000", "has QoS 0"],
   ["a flag that is neither 0 nor 1", "02016102", "2 where less than 2"],
-  ["an outcome there is not", "1301610400", "4 where less than 4"],
+  ["a durability there is not", "1203", "3 where less than 3"],
   ["a count over 53 bits", "0901618080808080808010", "over 53 bits"],
   ["a length beyond the end", "04ffffff7f", "ends within a record"],
 ] as const) {

@@ -91,6 +91,8 @@ export class Draft {
   readonly owed = new Map<number, DraftDelivery>();
   readonly ended = new Map<number, DraftEnd>();
   readonly putBack = new Map<number, DraftPutBack>();
+  /** Of those that died, the ones that are no dead letters any more. */
+  readonly forgotten = new Set<number>();
   readonly endpoints = new Map<string, DraftEndpoint>();
   private readonly database: Stored;
   /** Of the next delivery owed. */
@@ -150,8 +152,7 @@ export class Draft {
         this.endpointOf(change.endpoint).breaker = change;
         return;
       case "dead-letters-forgotten":
-        this.endpointOf(change.endpoint).deadLettersForgottenUpTo = change.upTo;
-        return;
+        return this.forgetDeadLetters(change.endpoint, change.upTo);
       case "session-opened":
       case "session-disconnected":
       case "session-ended":
@@ -273,16 +274,27 @@ export class Draft {
   }
 
   private putDeliveryBack(change: DraftPutBack): void {
+    if (change.position >= this.nextPosition) return;
     const owed = this.owed.get(change.position);
     if (owed !== undefined) owed.putBack = change;
     else this.putBack.set(change.position, change);
   }
 
   private endDelivery(change: DraftEnd): void {
+    if (change.position >= this.nextPosition) return;
     const owed = this.owed.get(change.position);
     if (owed === undefined) {
       if (!this.ended.has(change.position)) this.ended.set(change.position, change);
     } else owed.end ??= change;
+  }
+
+  /** Those of this draft are never written; later ones are not meant, whatever their position. */
+  private forgetDeadLetters(endpoint: string, upTo: number): void {
+    const draft = this.endpointOf(endpoint);
+    draft.deadLettersForgottenUpTo = Math.max(draft.deadLettersForgottenUpTo, upTo);
+    const isMeant = (end: DraftEnd | undefined) => end?.endpoint === endpoint && end.position <= upTo;
+    for (const end of this.ended.values()) if (isMeant(end)) this.forgotten.add(end.position);
+    for (const { position, end } of this.owed.values()) if (isMeant(end)) this.forgotten.add(position);
   }
 
   private endpointOf(name: string): DraftEndpoint {

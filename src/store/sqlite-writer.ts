@@ -155,15 +155,15 @@ export class SqliteWriter implements Stored {
 
   private writeDeliveries(draft: Draft): void {
     const tallies = new Map<number, Tally>();
-    this.writeOwed(draft.owed, tallies);
+    this.writeEndpoints(draft, tallies);
+    this.writeOwed(draft, tallies);
     for (const { position, attempts, failures, dueAt } of draft.putBack.values())
       this.sql.putDeliveryBack.run(attempts, failures, dueAt, position);
-    this.deleteEnded(draft.ended, tallies);
-    this.writeEndpoints(draft, tallies);
+    this.deleteEnded(draft, tallies);
     for (const [endpoint, tally] of tallies) this.sql.countEndpoint.run(...Object.values(tally), endpoint);
   }
 
-  private writeOwed(deliveries: Draft["owed"], tallies: Map<number, Tally>): void {
+  private writeOwed({ owed: deliveries, forgotten }: Draft, tallies: Map<number, Tally>): void {
     const endpoints = new Map<string, number>();
     /** The delivery before, with its body's number once that is shared. */
     let before: { owed: OwedDelivery; position: number; sharedBody: number | undefined } | undefined;
@@ -175,7 +175,7 @@ export class SqliteWriter implements Stored {
       tally.accepted++;
       if (end !== undefined) {
         count(tally, end);
-        if (end.type === "delivery-died") this.bury(endpoint, owed, end, tally);
+        if (end.type === "delivery-died" && !forgotten.has(position)) this.bury(endpoint, owed, end, tally);
         continue;
       }
       let sharedBody: number | undefined;
@@ -196,7 +196,7 @@ export class SqliteWriter implements Stored {
     return position;
   }
 
-  private deleteEnded(ended: Draft["ended"], tallies: Map<number, Tally>): void {
+  private deleteEnded({ ended, forgotten }: Draft, tallies: Map<number, Tally>): void {
     const bodiesLetGo = new Set<number>();
     for (const [position, end] of ended) {
       const row = (end.type === "delivery-died" ? this.sql.deleteWholeDelivery : this.sql.deleteDelivery).get(
@@ -206,7 +206,8 @@ export class SqliteWriter implements Stored {
       const tally = tallyOf(tallies, row.endpoint);
       count(tally, end);
       queue(tally, row.client_event === 1 ? "clientEvents" : "messages", -1, row.body_bytes);
-      if (end.type === "delivery-died") this.bury(row.endpoint, this.owedOf(row), end, tally);
+      if (end.type === "delivery-died" && !forgotten.has(position))
+        this.bury(row.endpoint, this.owedOf(row), end, tally);
       if (row.shared_body !== null) bodiesLetGo.add(row.shared_body);
     }
     for (const sharedBody of bodiesLetGo) this.sql.deleteUnnamedBody.run(sharedBody, sharedBody);

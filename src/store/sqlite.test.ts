@@ -1,12 +1,20 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FakeClock } from "../base/fake-clock.ts";
 import type { Facts, Logger } from "../base/log.ts";
-import type { Change } from "./change.ts";
+import type { BrokerChange, Change, DeliveryChange } from "./change.ts";
+import type { SliceLimits } from "./deliveries.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
-import { freedPagesPerStep, freeingDelayMs, freeingPauseMs, freePagesKept, syncIntervalMs } from "./limits.ts";
+import {
+  freedPagesPerStep,
+  freeingDelayMs,
+  freeingPauseMs,
+  freePagesKept,
+  probeIntervalMs,
+  syncIntervalMs,
+} from "./limits.ts";
 import { pragma } from "./sqlite-schema.ts";
 import type { SyncPolicy } from "./options.ts";
 import { SqliteStore } from "./sqlite.ts";
@@ -34,6 +42,7 @@ beforeEach(() => {
   root = mkdtempSync(path.join(tmpdir(), "hookmq-sqlite-"));
   clock = new FakeClock();
   logged = [];
+  positions = new Map();
 });
 afterEach(async () => {
   await store.close();
@@ -41,25 +50,59 @@ afterEach(async () => {
   rmSync(root, { recursive: true });
 });
 
-function commit(...changes: Change[]): Promise<number> {
+/** Positions of deliveries, by their id. */
+let positions: Map<string, number>;
+
+/** Hands in what the broker would and what the webhook engine would; returns the position of the first delivery owed. */
+function commit(...changes: (Change | Ended)[]): Promise<number> {
+  const ofBroker = changes.filter((change) => !isOfWebhooks(change)) as BrokerChange[];
+  const ofWebhooks = changes.filter(isOfWebhooks).map((change) => {
+    if (!("deliveryId" in change)) return change;
+    const { deliveryId, ...ended } = change;
+    return { ...ended, position: positions.get(deliveryId) ?? 10 ** 9 } as DeliveryChange;
+  });
   return new Promise((resolve, reject) => {
-    store.commit(changes, (error, firstPosition) => (error === undefined ? resolve(firstPosition!) : reject(error)));
+    let first = 0;
+    if (ofBroker.length > 0) {
+      store.commit(ofBroker, (error, firstPosition) => {
+        if (error !== undefined) return reject(error);
+        first = firstPosition!;
+        let next = first;
+        for (const change of ofBroker) {
+          if (change.type === "delivery-owed") positions.set(change.delivery.deliveryId, next++);
+        }
+        if (ofWebhooks.length === 0) resolve(first);
+      });
+    }
+    if (ofWebhooks.length > 0)
+      store.record(ofWebhooks, (error) => (error === undefined ? resolve(first) : reject(error)));
   });
 }
 
-function owed(deliveryId: string, endpoint = "a", body: Uint8Array = Buffer.from(deliveryId)): Change {
+type Ended = { type: "delivery-settled" | "delivery-died"; deliveryId: string };
+
+function isOfWebhooks(change: Change | Ended): change is DeliveryChange | Ended {
+  return /^(delivery-(settled|died|put-back)|attempts|breaker|dead)/.test(change.type);
+}
+
+function owed(deliveryId: string, endpoint = "a", body: Uint8Array = Buffer.from(deliveryId)): BrokerChange {
   const event = "on_message_publish";
   return {
     type: "delivery-owed",
+    durability: "strict",
     delivery: { deliveryId, endpoint, event, orderKey: "pump", body, acceptedAt: t0, expiresAt: undefined },
   };
 }
 
-function settled(deliveryId: string, outcome: "delivered" | "dead" | "dropped" | "expired" = "delivered"): Change {
-  return { type: "delivery-settled", deliveryId, outcome, reason: "" };
+/** As the delivery's position is known once it is committed, it is looked up by its id. */
+function settled(deliveryId: string, outcome: "delivered" | "dead" | "dropped" | "expired" = "delivered"): Ended {
+  const endpoint = "a";
+  if (outcome !== "dead") return { type: "delivery-settled", endpoint, deliveryId, outcome } as Ended;
+  const letter = { reason: "rejected", detail: "status_400", attempts: 2, at: t0 + 5 };
+  return { type: "delivery-died", endpoint, deliveryId, ...letter } as Ended;
 }
 
-function kept(messageId: number, payload: Uint8Array = Buffer.from("on")): Change {
+function kept(messageId: number, payload: Uint8Array = Buffer.from("on")): BrokerChange {
   return {
     type: "message-kept",
     messageId,
@@ -77,14 +120,14 @@ function kept(messageId: number, payload: Uint8Array = Buffer.from("on")): Chang
   };
 }
 
-const retained = (messageId: number): Change => ({ type: "retained", topicName: `t${messageId}`, messageId });
-const opened = (clientId: string): Change => ({
+const retained = (messageId: number): BrokerChange => ({ type: "retained", topicName: `t${messageId}`, messageId });
+const opened = (clientId: string): BrokerChange => ({
   type: "session-opened",
   clientId,
   userName: undefined,
   expirySeconds: 60,
 });
-const queued = (clientId: string, position: number, messageId: number): Change => ({
+const queued = (clientId: string, position: number, messageId: number): BrokerChange => ({
   type: "queued",
   clientId,
   position,
@@ -95,6 +138,8 @@ const queued = (clientId: string, position: number, messageId: number): Change =
   sharedFilter: undefined,
 });
 
+const slice = (endpoint: string, after: number, limits: SliceLimits) =>
+  store.owedBehind(endpoint, after, limits).deliveries;
 const ids = (slice: readonly { owed: { deliveryId: string } }[]) => slice.map(({ owed }) => owed.deliveryId);
 
 function count(table: string): number {
@@ -144,16 +189,18 @@ describe("a transaction", () => {
     expect((await store.load()).sessions).toMatchObject([{ clientId: "a", queue: [] }]);
   });
 
-  test("that one batch makes impossible refuses that batch alone", async () => {
+  test("that one batch makes impossible refuses that batch, and what may build on it", async () => {
     open();
     const unwritable = kept(2, "not bytes" as unknown as Uint8Array);
     const outcomes = await Promise.allSettled([
       commit(kept(1), retained(1)),
       commit(unwritable, retained(2)),
       commit(kept(3), retained(3)),
+      commit(settled("of the webhooks")),
     ]);
-    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
-    expect([...(await store.load()).retained.values()]).toEqual([1, 3]);
+    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "rejected", "fulfilled"]);
+    await commit(kept(4), retained(4));
+    expect([...(await store.load()).retained.values()]).toEqual([1, 4]);
     expect(store.trouble).toBeUndefined();
     expect(logged).toEqual(["a batch that cannot be written was refused by the store"]);
   });
@@ -177,40 +224,47 @@ describe("what was committed", () => {
     await commit(opened("a"), kept(1), queued("a", 1, 1), retained(1), owed("evt_1"));
     await commit({ type: "sent", clientId: "a", position: 1, packetIdentifier: 7 });
     const before = await store.load();
+    const deliveries = slice("a", 0, everything);
     await store.close();
     open();
     expect(await store.load()).toEqual(before);
+    expect(slice("a", 0, everything)).toEqual(deliveries);
     expect(before.sessions).toMatchObject([{ queue: [{ state: "sent", packetIdentifier: 7 }] }]);
   });
 
   for (const [sync, change, synchronous] of [
     ["commit", owed("evt_1"), "FULL"],
+    ["commit", { ...owed("evt_1"), durability: "disk" } as Change, "NORMAL"],
     ["commit", settled("evt_1"), "NORMAL"],
     ["commit", { type: "settled", clientId: "a", position: 1 }, "NORMAL"],
     ["commit", { type: "released", clientId: "a", position: 1 }, "FULL"],
     ["interval", owed("evt_1"), "NORMAL"],
     ["none", owed("evt_1"), "NORMAL"],
   ] as const) {
-    test(`with sync = ${sync}, ${change.type} ${synchronous === "FULL" ? "waits" : "does not wait"} for the disk`, async () => {
+    test(`with sync = ${sync}, ${change.type}${"durability" in change ? ` (${change.durability})` : ""} ${synchronous === "FULL" ? "waits" : "does not wait"} for the disk`, async () => {
       open({ sync });
       await commit(change);
       expect(pragma(folder.database, "synchronous")).toBe(synchronous === "FULL" ? 2 : 1);
     });
   }
 
-  test("is synced at the end of the interval, once", async () => {
-    open({ sync: "interval" });
-    await commit(owed("evt_1"));
-    await commit(owed("evt_2"));
-    const wal = path.join(root, "data", "hookmq.db-wal");
-    const length = statSync(wal).size;
-    clock.advance(syncIntervalMs);
-    expect(pragma(folder.database, "synchronous")).toBe(2);
-    const synced = statSync(wal).size;
-    expect(synced).toBeGreaterThan(length);
-    clock.advance(10 * syncIntervalMs);
-    expect(statSync(wal).size).toBe(synced);
-  });
+  for (const [what, sync, durability] of [
+    ["with sync = interval", "interval", "strict"],
+    ["of an endpoint that wants it on disk soon", "commit", "disk"],
+  ] as const)
+    test(`is synced at the end of the interval, once: ${what}`, async () => {
+      open({ sync });
+      await commit({ ...owed("evt_1"), durability } as Change);
+      await commit({ ...owed("evt_2"), durability } as Change);
+      const wal = path.join(root, "data", "hookmq.db-wal");
+      const length = statSync(wal).size;
+      clock.advance(syncIntervalMs);
+      expect(pragma(folder.database, "synchronous")).toBe(2);
+      const synced = statSync(wal).size;
+      expect(synced).toBeGreaterThan(length);
+      clock.advance(10 * syncIntervalMs);
+      expect(statSync(wal).size).toBe(synced);
+    });
 });
 
 describe("owed deliveries", () => {
@@ -218,34 +272,39 @@ describe("owed deliveries", () => {
     open();
     const changes = Array.from({ length: 10 }, (_, i) => owed(`evt_${i}`, i % 2 === 0 ? "a" : "b"));
     expect(await commit(...changes)).toBe(1);
-    const first = store.owedDeliveries("a", 0, { ...everything, countMax: 2 });
+    const first = slice("a", 0, { ...everything, countMax: 2 });
     expect(first.map(({ position }) => position)).toEqual([1, 3]);
     expect(ids(first)).toEqual(["evt_0", "evt_2"]);
     await commit(settled("evt_2"));
-    expect(ids(store.owedDeliveries("a", first[1].position, everything))).toEqual(["evt_4", "evt_6", "evt_8"]);
-    expect(ids(store.owedDeliveries("b", 0, everything))).toEqual(["evt_1", "evt_3", "evt_5", "evt_7", "evt_9"]);
-    expect(store.owedDeliveries("nobody", 0, everything)).toEqual([]);
+    expect(ids(slice("a", first[1].position, everything))).toEqual(["evt_4", "evt_6", "evt_8"]);
+    expect(ids(slice("b", 0, everything))).toEqual(["evt_1", "evt_3", "evt_5", "evt_7", "evt_9"]);
+    expect(slice("nobody", 0, everything)).toEqual([]);
   });
 
   test("of a slice stay below its bytes, except that one always comes", async () => {
     open();
     await commit(...[1, 2, 3].map((i) => owed(`evt_${i}`, "a", Buffer.alloc(1000, i))));
-    const slice = (bytesMax: number) => ids(store.owedDeliveries("a", 0, { countMax: 10, bytesMax }));
-    expect(slice(2000)).toEqual(["evt_1", "evt_2"]);
-    expect(slice(10)).toEqual(["evt_1"]);
+    const within = (bytesMax: number) => store.owedBehind("a", 0, { countMax: 10, bytesMax });
+    expect(ids(within(2000).deliveries)).toEqual(["evt_1", "evt_2"]);
+    expect(within(2000).hasMore).toBe(true);
+    expect(ids(within(10).deliveries)).toEqual(["evt_1"]);
+    expect(within(3000).hasMore).toBe(false);
   });
 
-  test("of one slice are found by their index, however many other endpoints are owed", () => {
-    open();
-    const plan = folder.database
-      .prepare(
-        "EXPLAIN QUERY PLAN SELECT * FROM deliveries WHERE endpoint = 1 AND position > 5 ORDER BY position LIMIT 9",
-      )
-      .all();
-    expect(plan.map(({ detail }) => detail)).toEqual([
-      "SEARCH deliveries USING INDEX deliveries_by_endpoint (endpoint=? AND rowid>?)",
-    ]);
-  });
+  for (const [what, sql] of [
+    ["behind a position", "endpoint = 1 AND position > 5 ORDER BY position"],
+    ["in a line", "endpoint = 1 AND order_key = 'x' AND position > 5 AND position <= 9 ORDER BY position"],
+    ["that are due", "endpoint = 1 AND due_at IS NOT NULL AND (due_at, position) > (1, 2) ORDER BY due_at, position"],
+    ["of clients' doings", "endpoint = 1 AND position > 5 AND client_event = 1 ORDER BY position"],
+  ] as const) {
+    test(`${what} are found by an index, and need no sorting`, () => {
+      open();
+      const plan = folder.database.prepare(`EXPLAIN QUERY PLAN SELECT * FROM deliveries WHERE ${sql} LIMIT 9`).all();
+      expect(plan.map(({ detail }) => detail)).toEqual([
+        expect.stringMatching(/^SEARCH deliveries USING INDEX deliveries_/),
+      ]);
+    });
+  }
 
   test("have positions that follow those of the batches before, also after a start", async () => {
     open();
@@ -254,7 +313,7 @@ describe("owed deliveries", () => {
     await store.close();
     open();
     expect(await commit(owed("evt_4"))).toBe(4);
-    expect(store.owedDeliveries("a", 3, everything)).toMatchObject([{ position: 4, owed: { deliveryId: "evt_4" } }]);
+    expect(slice("a", 3, everything)).toMatchObject([{ position: 4, owed: { deliveryId: "evt_4" } }]);
   });
 
   test("of one event have their body stored once, as long as one endpoint is owed it", async () => {
@@ -264,10 +323,10 @@ describe("owed deliveries", () => {
     await commit(owed("1a", "a", body), owed("1b", "b", body), owed("1c", "c", body), owed("2a", "a", other));
     expect(count("shared_bodies")).toBe(1);
     expect(count("deliveries WHERE body IS NOT NULL")).toBe(1);
-    const bodies = (await store.load()).deliveries.map(({ body }) => Buffer.from(body));
-    expect(bodies).toEqual([body, body, body, other]);
+    const bodies = ["a", "b", "c"].flatMap((endpoint) => slice(endpoint, 0, everything));
+    expect(bodies.map(({ owed }) => Buffer.from(owed.body))).toEqual([body, other, body, body]);
     await commit(settled("1a"), settled("1b"));
-    expect(store.owedDeliveries("c", 0, everything)[0].owed.body).toEqual(new Uint8Array(body));
+    expect(slice("c", 0, everything)[0].owed.body).toEqual(new Uint8Array(body));
     await commit(settled("1c"));
     expect(count("shared_bodies")).toBe(0);
     expect(store.check()).toEqual([]);
@@ -275,20 +334,69 @@ describe("owed deliveries", () => {
 
   test("are counted by endpoint and outcome; the sum always holds, also after a start", async () => {
     open();
-    await commit(owed("1"), owed("2"), owed("3"), owed("4"), owed("5"), owed("6", "b"), owed("1"));
+    await commit(owed("1"), owed("2"), owed("3"), owed("4"), owed("5"), owed("6", "b"));
     await commit(settled("1"), settled("2", "dead"), settled("3", "dropped"), settled("4", "expired"), settled("1"));
-    await commit(owed("7", "b"), settled("7"), settled("never owed"));
-    const tallies = [
-      { endpoint: "a", accepted: 5, delivered: 1, dead: 1, dropped: 1, expired: 1, queued: 1, bytes: 1 },
-      { endpoint: "b", accepted: 2, delivered: 1, dead: 0, dropped: 0, expired: 0, queued: 1, bytes: 1 },
+    await commit(owed("7", "b"));
+    await commit(settled("7"), settled("never owed"));
+    const messages = { count: 1, bodyBytes: 1 };
+    const expected = [
+      { endpoint: "a", accepted: 5, delivered: 1, dead: 1, dropped: 1, expired: 1, queued: { messages } },
+      { endpoint: "b", accepted: 2, delivered: 1, dead: 0, dropped: 0, expired: 0, queued: { messages } },
     ];
-    expect(store.tallies()).toEqual(tallies);
+    expect(store.endpoints()).toMatchObject(expected);
     await store.close();
     open();
-    expect(store.tallies()).toEqual(tallies);
+    expect(store.endpoints()).toMatchObject(expected);
     expect(store.check()).toEqual([]);
   });
+
+  test("that share a body keep it when one of them dies", async () => {
+    open();
+    const body = Buffer.alloc(500, 1);
+    await commit(owed("1a", "a", body), owed("1b", "b", body));
+    await commit(settled("1b", "dead"), settled("1a"));
+    expect(count("shared_bodies")).toBe(0);
+    expect(Buffer.from(store.deadLetters("b", 0, everything)[0].owed.body)).toEqual(body);
+    expect(store.check()).toEqual([]);
+  });
+
+  test("of a store of format 1 are taken over", async () => {
+    open();
+    const { database } = folder;
+    database.exec("DROP TABLE deliveries; DROP TABLE dead_letters; DROP TABLE endpoints");
+    database.exec(formatOneDeliveries);
+    await store.close();
+    open();
+    expect(slice("a", 0, everything)).toMatchObject([
+      { position: 3, attempts: 0, dueAt: undefined, owed: { deliveryId: "evt_3", orderKey: "pump" } },
+      { position: 5, owed: { deliveryId: "evt_5", event: "on_client_connack" } },
+    ]);
+    expect(store.endpoints()).toMatchObject([
+      { accepted: 4, delivered: 2, queued: { messages: { count: 1, bodyBytes: 2 }, clientEvents: { bodyBytes: 4 } } },
+    ]);
+    expect(store.check()).toEqual([]);
+    expect(await commit(owed("evt_6"))).toBe(6);
+  });
 });
+
+const formatOneDeliveries = `
+  CREATE TABLE endpoints (
+    endpoint INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, accepted INTEGER NOT NULL DEFAULT 0,
+    delivered INTEGER NOT NULL DEFAULT 0, dead INTEGER NOT NULL DEFAULT 0, dropped INTEGER NOT NULL DEFAULT 0,
+    expired INTEGER NOT NULL DEFAULT 0, body_bytes INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+  INSERT INTO endpoints VALUES (1, 'a', 4, 2, 0, 0, 0, 6);
+  CREATE TABLE deliveries (
+    position INTEGER PRIMARY KEY, delivery_id TEXT NOT NULL UNIQUE, endpoint INTEGER NOT NULL, event TEXT NOT NULL,
+    order_key TEXT NOT NULL, accepted_at REAL NOT NULL, expires_at REAL, body_bytes INTEGER NOT NULL,
+    shared_body INTEGER, body BLOB
+  ) STRICT;
+  INSERT INTO deliveries VALUES (3, 'evt_3', 1, 'on_message_publish', 'pump', 1, NULL, 2, NULL, x'7b7d');
+  INSERT INTO deliveries VALUES (5, 'evt_5', 1, 'on_client_connack', 'pump', 2, 3, 4, NULL, x'7b20207d');
+  CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint);
+  CREATE INDEX deliveries_by_shared_body ON deliveries (shared_body) WHERE shared_body IS NOT NULL;
+  PRAGMA user_version = 1;
+`;
 
 describe("when the disk is in trouble", () => {
   test("nothing is acknowledged that is not stored, and service resumes by itself", async () => {
@@ -337,13 +445,60 @@ describe("when the disk is in trouble", () => {
     open({ freeBytes: () => freeBytes });
     await commit(owed("1"), owed("2"));
     freeBytes = 1000;
+    clock.advance(probeIntervalMs);
+    expect(store.trouble).toContain("is full: less than 16 MiB are free");
     const outcomes = await Promise.allSettled([commit(owed("3")), commit(settled("1")), commit(kept(1), retained(1))]);
     expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "fulfilled", "rejected"]);
     expect(store.trouble).toContain("is full: less than 16 MiB are free");
-    expect(ids(store.owedDeliveries("a", 0, everything))).toEqual(["2"]);
+    expect(ids(slice("a", 0, everything))).toEqual(["2"]);
     freeBytes = 10 ** 9;
-    await commit(owed("3"));
+    clock.advance(probeIntervalMs);
     expect(store.trouble).toBeUndefined();
+    await commit(owed("3"));
+  });
+
+  test("what was handed in before its broker heard of a refusal is refused as well, whatever the disk says by then", async () => {
+    open({ freeBytes: () => 1000 });
+    const refused: number[] = [];
+    const done = (i: number) => (error?: StoreUnavailable) => void (error !== undefined && refused.push(i));
+    const entry: BrokerChange = { type: "settled", clientId: "a", position: 1 };
+    store.commit([kept(1), retained(1)], done(1));
+    // More than one transaction takes.
+    store.commit(
+      Array.from({ length: 20_000 }, () => entry),
+      done(2),
+    );
+    await new Promise<void>((resolve) => store.commit([entry], (error) => resolve(done(3)(error))));
+    expect(refused).toEqual([1, 2, 3]);
+    await commit(entry);
+  });
+
+  test("trouble is told once when it begins and once when it ends", async () => {
+    let freeBytes = 1000;
+    open({ freeBytes: () => freeBytes });
+    const told: (string | undefined)[] = [];
+    store.onTrouble = (trouble) => told.push(trouble);
+    clock.advance(5 * probeIntervalMs);
+    freeBytes = 10 ** 9;
+    clock.advance(5 * probeIntervalMs);
+    expect(told).toEqual([expect.stringContaining("is full"), undefined]);
+    expect(logged).toHaveLength(2);
+  });
+
+  test("a damaged page ends all writing, and a probe does not take that back", async () => {
+    open();
+    await commit(kept(1), retained(1));
+    await commit(...Array.from({ length: 2000 }, (_, i) => owed(`evt_${i}`, "a", Buffer.alloc(1000, i))));
+    // The file behind the store's back, and nothing of it in memory.
+    folder.database.exec("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA shrink_memory");
+    const handle = openSync(path.join(root, "data", "hookmq.db"), "r+");
+    writeSync(handle, Buffer.alloc(100 * 4096, 0xff), 0, 100 * 4096, 300 * 4096);
+    closeSync(handle);
+    expect(() => slice("a", 0, { countMax: 5000, bytesMax: 10 ** 9 })).toThrow(StoreUnavailable);
+    expect(store.trouble).toContain("is damaged");
+    clock.advance(5 * probeIntervalMs);
+    await expect(commit(kept(2), retained(2))).rejects.toThrow(StoreUnavailable);
+    expect(logged).toEqual(["the store cannot write: nothing more is acknowledged that needs it"]);
   });
 
   test("a folder that is gone is not written to", async () => {
@@ -386,11 +541,11 @@ describe("a backup", () => {
     while (running) await commit(owed(`later_${written++}`), settled(`evt_${written}`));
     await copied;
     expect(statSync(file).mode & 0o777).toBe(0o600);
-    expect(store.tallies()).toMatchObject([{ accepted: 3000 + written, delivered: written }]);
+    expect(store.endpoints()).toMatchObject([{ accepted: 3000 + written, delivered: written }]);
 
     const copy = new SqliteStore({ folder: openDataFolder(path.dirname(file)), sync: "commit", clock, log });
     expect(copy.check()).toEqual([]);
-    const [{ accepted, delivered }] = copy.tallies();
+    const [{ accepted, delivered }] = copy.endpoints();
     expect(accepted).toBeGreaterThan(3000);
     expect(accepted).toBeLessThanOrEqual(3000 + written);
     expect(accepted - 3000).toBe(delivered);
@@ -416,6 +571,8 @@ describe("a check", () => {
     ["a message that nothing names", "DELETE FROM retained", "a kept message is named"],
     ["a subscription without its session", "INSERT INTO subscriptions VALUES (9, 'x', 0, 0, 0, 0, NULL)", "session"],
     ["a delivery that is not counted", "UPDATE endpoints SET accepted = 7", "accepted ="],
+    ["a queue that is counted wrongly", "UPDATE endpoints SET message_bytes = 7", "as it is counted"],
+    ["a dead letter that is not there", "UPDATE endpoints SET dead_letters = 1", "dead letters"],
     ["a delivery without its body", "UPDATE deliveries SET body = NULL, shared_body = 9", "has its body"],
   ] as const) {
     test(`finds ${what}`, async () => {

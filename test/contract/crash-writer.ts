@@ -5,9 +5,10 @@
 import { writeSync } from "node:fs";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLogger } from "../../src/base/log.ts";
-import type { Change } from "../../src/store/change.ts";
+import type { BrokerChange, DeliveryChange } from "../../src/store/change.ts";
 import { openDataFolder } from "../../src/store/data-folder.ts";
 import { SqliteStore } from "../../src/store/sqlite.ts";
+import type { Engine } from "../../src/store/store.ts";
 
 export const writerFile = import.meta.filename;
 
@@ -18,9 +19,16 @@ const clients = ["a", "b", "c"];
 /** So many batches later a message or delivery is settled: some within the transaction that owes it, some long after. */
 const lags = [0, 1, 7, 40];
 
-export function batch(n: number): Change[] {
+export interface Batch {
+  changes: BrokerChange[];
+  /** Handed in with it. */
+  ends: DeliveryChange[];
+}
+
+export function batch(n: number): Batch {
   const clientId = clients[n % clients.length];
-  const changes: Change[] = [];
+  const changes: BrokerChange[] = [];
+  const ends: DeliveryChange[] = [];
   if (n <= clients.length) changes.push({ type: "session-opened", clientId, userName: undefined, expirySeconds: 3600 });
   changes.push(
     {
@@ -57,6 +65,7 @@ export function batch(n: number): Change[] {
     const event = "on_message_publish";
     changes.push({
       type: "delivery-owed",
+      durability: "strict",
       delivery: {
         deliveryId: `${endpoint}${n}`,
         endpoint,
@@ -69,14 +78,31 @@ export function batch(n: number): Change[] {
     });
   }
   const over = n - lags[n % lags.length];
-  if (over < 1) return changes;
+  if (over < 1) return { changes, ends };
   const overClientId = clients[over % clients.length];
   changes.push({ type: "released", clientId: overClientId, position: over });
   if (n % 3 === 0) changes.push({ type: "settled", clientId: overClientId, position: over });
   changes.push({ type: "receive-completed", clientId: overClientId, packetIdentifier: 1 + (over % 100) });
-  changes.push({ type: "delivery-settled", deliveryId: `x${over}`, outcome: "delivered", reason: "" });
-  if (n % 5 === 0) changes.push({ type: "delivery-settled", deliveryId: `y${over}`, outcome: "dead", reason: "" });
-  return changes;
+  const [x, y] = [2 * over - 1, 2 * over];
+  ends.push({ type: "delivery-settled", endpoint: "x", position: x, outcome: "delivered" });
+  const letter = { reason: "rejected", detail: "", attempts: 1, at: n };
+  if (n % 5 === 0) ends.push({ type: "delivery-died", endpoint: "y", position: y, ...letter });
+  else ends.push({ type: "delivery-put-back", endpoint: "y", position: y, attempts: 1, failures: 1, dueAt: n });
+  return { changes, ends };
+}
+
+/** Both are in one transaction, or neither is. */
+export function commitBatch(store: Engine, n: number, done: () => void): void {
+  const { changes, ends } = batch(n);
+  const orThrow = (act: () => void) => (error?: Error) => {
+    if (error !== undefined) throw error;
+    act();
+  };
+  store.commit(
+    changes,
+    orThrow(() => {}),
+  );
+  store.record(ends, orThrow(done));
 }
 
 if (process.argv[1] === writerFile) write(process.argv[2], Number(process.argv[3]));
@@ -94,8 +120,7 @@ function write(directory: string, first: number): void {
     const count = 1 + (next % 20);
     for (let i = 0; i < count; i++) {
       const n = next++;
-      store.commit(batch(n), (error) => {
-        if (error !== undefined) throw error;
+      commitBatch(store, n, () => {
         writeSync(1, `${n}\n`);
         if (i === count - 1) commitSome();
       });

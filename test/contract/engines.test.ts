@@ -6,11 +6,11 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { FakeClock } from "../../src/base/fake-clock.ts";
 import { silentLogger } from "../../src/base/log.ts";
-import type { Change } from "../../src/store/change.ts";
+import type { BrokerChange as Change, DeliveryChange } from "../../src/store/change.ts";
 import { openDataFolder } from "../../src/store/data-folder.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { SqliteStore } from "../../src/store/sqlite.ts";
-import type { Store, StoredState } from "../../src/store/store.ts";
+import type { Engine, StoredState } from "../../src/store/store.ts";
 
 let root: string;
 let folders = 0;
@@ -91,15 +91,54 @@ const steps: readonly fc.Arbitrary<Change[]>[] = [
     .map((will): Change[] => [kept(will.messageId), { type: "will-set", ...will }]),
   fc.record({ clientId, at: instant }).map((will): Change[] => [{ type: "will-due", ...will }]),
   clientId.map((id): Change[] => [{ type: "will-cleared", clientId: id }]),
+  fc
+    .record({
+      endpoint: fc.constant("x"),
+      orderKey: clientId,
+      event: fc.constantFrom("on_message_publish", "on_client_connack"),
+    })
+    .map((owed): Change[] => [
+      {
+        type: "delivery-owed",
+        durability: "strict",
+        delivery: { deliveryId: "evt", body: Buffer.alloc(70, 1), acceptedAt: 1, expiresAt: undefined, ...owed },
+      },
+    ]),
 ];
 // Ends are rare, so that there is something to end.
 const ended = clientId.map((id): Change[] => [{ type: "session-ended", clientId: id }]);
 const step = fc.oneof({ arbitrary: ended, weight: 1 }, ...steps.map((arbitrary) => ({ arbitrary, weight: 3 })));
 
+// What the webhook engine says: of deliveries that are owed, were owed, or never will be.
+const place = { endpoint: fc.constant("x"), position: fc.integer({ min: 1, max: 12 }) };
+const said: fc.Arbitrary<DeliveryChange> = fc.oneof(
+  fc
+    .record({ ...place, dueAt: instant })
+    .map((putBack): DeliveryChange => ({ type: "delivery-put-back", attempts: 2, failures: 1, ...putBack })),
+  fc
+    .record({ ...place, outcome: fc.constantFrom("delivered" as const, "dropped" as const, "expired" as const) })
+    .map((settled): DeliveryChange => ({ type: "delivery-settled", ...settled })),
+  fc
+    .record({ ...place, at: instant })
+    .map((died): DeliveryChange => ({ type: "delivery-died", reason: "r", detail: "d", attempts: 1, ...died })),
+  fc
+    .record({ endpoint: topicName, positions: fc.array(fc.integer({ min: 1, max: 5 }), { maxLength: 2 }) })
+    .map((underWay): DeliveryChange => ({ type: "attempts-under-way", ...underWay })),
+  fc
+    .record({ endpoint: topicName, heldUntil: instant })
+    .map((moved): DeliveryChange => ({ type: "breaker-moved", breaker: "open", ...moved })),
+  fc
+    .record({ endpoint: topicName, upTo: instant })
+    .map((forgotten): DeliveryChange => ({ type: "dead-letters-forgotten", ...forgotten })),
+);
+
 /** A run: transactions of batches of steps. */
 const run = fc.array(
   fc.array(
-    fc.array(step, { maxLength: 8 }).map((steps) => steps.flat()),
+    fc.record({
+      changes: fc.array(step, { maxLength: 8 }).map((steps) => steps.flat()),
+      deliveryChanges: fc.array(said, { maxLength: 3 }),
+    }),
     { minLength: 1, maxLength: 3 },
   ),
   { maxLength: 8 },
@@ -118,12 +157,12 @@ test("every run of Changes adds up to the same state in both engines, also after
         await Promise.all(batches.map((batch) => commit(memory, batch)));
         await Promise.all(batches.map((batch) => commit(sqlite, batch)));
       }
-      const expected = comparable(await memory.load());
-      expect(comparable(await sqlite.load())).toEqual(expected);
+      const expected = await everythingIn(memory);
+      expect(await everythingIn(sqlite)).toEqual(expected);
       expect(sqlite.check()).toEqual([]);
       await sqlite.close();
       sqlite = open();
-      expect(comparable(await sqlite.load())).toEqual(expected);
+      expect(await everythingIn(sqlite)).toEqual(expected);
       await sqlite.close();
       rmSync(directory, { recursive: true });
     }),
@@ -131,14 +170,50 @@ test("every run of Changes adds up to the same state in both engines, also after
   );
 });
 
-function commit(store: Store, batch: readonly Change[]): Promise<void> {
-  return new Promise((resolve, reject) => {
-    store.commit(batch, (error) => (error === undefined ? resolve() : reject(error)));
-  });
+function commit(engine: Engine, { changes, deliveryChanges }: Batch): Promise<unknown> {
+  return Promise.all([
+    new Promise<void>((resolve, reject) => {
+      engine.commit(changes, (error) => (error === undefined ? resolve() : reject(error)));
+    }),
+    new Promise<void>((resolve, reject) => {
+      engine.record(deliveryChanges, (error) => (error === undefined ? resolve() : reject(error)));
+    }),
+  ]);
+}
+
+interface Batch {
+  changes: Change[];
+  deliveryChanges: DeliveryChange[];
+}
+
+async function everythingIn(engine: Engine): Promise<object> {
+  const all = { countMax: 1_000, bytesMax: 1_000_000 };
+  const range = { after: { dueAt: 0, position: 0 }, until: 99, upTo: 99, countMax: 99 };
+  const numbers = (bytes: Uint8Array) => [...bytes];
+  return {
+    ...comparable(await engine.load()),
+    endpoints: engine
+      .endpoints()
+      .sort((a, b) => (a.endpoint < b.endpoint ? -1 : 1))
+      // Which of them has a row of its own before it was owed anything means nothing.
+      .filter(({ accepted, underWay, heldUntil }) => accepted > 0 || underWay.length > 0 || heldUntil > 0),
+    deliveries: ["x", "y"].map((endpoint) => ({
+      owed: engine
+        .owedBehind(endpoint, 0, all)
+        .deliveries.map(({ owed, ...rest }) => [rest, { ...owed, body: numbers(owed.body) }]),
+      line: engine.owedInLine(endpoint, "a", { after: 1, upTo: 9 }, all).deliveries.map(({ position }) => position),
+      due: engine.owedDue(endpoint, range),
+      oldest: [...engine.oldestOwed(endpoint, undefined, 0)],
+      oldestMessages: [...engine.oldestOwed(endpoint, "messages", 2)],
+      deadLetters: engine
+        .deadLetters(endpoint, 0, all)
+        .map(({ owed, ...rest }) => [rest, { ...owed, body: numbers(owed.body) }]),
+    })),
+  };
 }
 
 /** Without the orders that mean nothing, and with bytes as numbers. */
-function comparable({ messages, sessions, retained, wills, deliveries }: StoredState): object {
+function comparable({ messages, sessions, retained, wills }: StoredState): object {
   const by = <Value>(values: Iterable<Value>, key: (value: Value) => string) =>
     [...values].sort((a, b) => (key(a) < key(b) ? -1 : 1));
   return {
@@ -155,6 +230,5 @@ function comparable({ messages, sessions, retained, wills, deliveries }: StoredS
     })),
     retained: by(retained, ([name]) => name),
     wills: by(wills, (will) => will.clientId),
-    deliveries,
   };
 }

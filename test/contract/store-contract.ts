@@ -1,11 +1,18 @@
 /** What every engine of the Store keeps to. `store.test.ts` runs it once for each engine. */
 import { describe, expect, test } from "vitest";
-import type { Change, OwedDelivery, StoredMessage, StoredSubscription } from "../../src/store/change.ts";
-import { type Store, type StoredSession, type StoredState, StoreUnavailable } from "../../src/store/store.ts";
+import type {
+  BrokerChange as Change,
+  DeliveryChange,
+  OwedDelivery,
+  StoredMessage,
+  StoredSubscription,
+} from "../../src/store/change.ts";
+import type { StoredDelivery, StoredEndpoint } from "../../src/store/deliveries.ts";
+import { type Engine, type StoredSession, type StoredState, StoreUnavailable } from "../../src/store/store.ts";
 
 const t0 = 1_700_000_000_000;
 
-export function storeContract(engine: string, open: () => Promise<Store>): void {
+export function storeContract(engine: string, open: () => Promise<Engine>): void {
   describe(`${engine} store`, () => {
     test("begins with nothing", async () => {
       expect(await stateAfter(open)).toEqual({
@@ -13,7 +20,6 @@ export function storeContract(engine: string, open: () => Promise<Store>): void 
         sessions: [],
         retained: new Map(),
         wills: [],
-        deliveries: [],
       });
     });
 
@@ -355,43 +361,233 @@ export function storeContract(engine: string, open: () => Promise<Store>): void 
     });
 
     describe("deliveries", () => {
-      test("come back in the order they were owed, with every field, until they are settled", async () => {
-        const state = await stateAfter(
-          open,
-          [owed("evt_3"), owed("evt_1", { expiresAt: t0 + 1 })],
-          [owed("evt_2"), { type: "delivery-settled", deliveryId: "evt_3", outcome: "delivered", reason: "" }],
-        );
-        expect(state.deliveries.map(plain)).toEqual(
-          [delivery("evt_1", { expiresAt: t0 + 1 }), delivery("evt_2")].map(plain),
-        );
+      test("come back in the order they were owed, with every field and their position, until they have ended", async () => {
+        await withStore(open, async (store) => {
+          await commit(store, [owed("evt_3"), owed("evt_1", { expiresAt: t0 + 1 }), owed("x", { endpoint: "other" })]);
+          await commit(store, [owed("evt_2")]);
+          expect(store.owedBehind("default", 0, all)).toEqual({
+            deliveries: [stored(1, "evt_3"), stored(2, "evt_1", { expiresAt: t0 + 1 }), stored(4, "evt_2")].map(
+              expectStored,
+            ),
+            hasMore: false,
+          });
+          await record(store, settledDelivery(1));
+          expect(ids(store.owedBehind("default", 0, all).deliveries)).toEqual(["evt_1", "evt_2"]);
+          expect(ids(store.owedBehind("default", 2, all).deliveries)).toEqual(["evt_2"]);
+          expect(store.owedBehind("nobody", 0, all)).toEqual({ deliveries: [], hasMore: false });
+        });
       });
 
-      for (const outcome of ["delivered", "dead", "dropped", "expired"] as const) {
-        test(`are no longer owed once ${outcome}`, async () => {
-          const state = await stateAfter(
-            open,
-            [owed("evt_1")],
-            [{ type: "delivery-settled", deliveryId: "evt_1", outcome, reason: "because" }],
-          );
-          expect(state.deliveries).toEqual([]);
+      test("of a commit have positions that begin where it says", async () => {
+        await withStore(open, async (store) => {
+          const first = (...changes: Change[]) =>
+            new Promise((resolve) => store.commit(changes, (_error, firstPosition) => resolve(firstPosition)));
+          expect(await first(owed("evt_1"), owed("evt_2"))).toBe(1);
+          await record(store, settledDelivery(1), settledDelivery(2));
+          expect(await first(opened("a"), owed("evt_3"))).toBe(3);
         });
-      }
+      });
 
-      test("owed twice are owed once, in the first place", async () => {
-        const state = await stateAfter(open, [owed("evt_1"), owed("evt_2")], [owed("evt_1")]);
-        expect(state.deliveries.map(({ deliveryId }) => deliveryId)).toEqual(["evt_1", "evt_2"]);
+      test("come in slices within their limits, of which one delivery always is", async () => {
+        await withStore(open, async (store) => {
+          const body = Buffer.alloc(100);
+          await commit(
+            store,
+            ["1", "2", "3"].map((id) => owed(id, { body })),
+          );
+          const slice = (countMax: number, bytesMax: number) => {
+            const { deliveries, hasMore } = store.owedBehind("default", 0, { countMax, bytesMax });
+            return [ids(deliveries), hasMore];
+          };
+          expect(slice(2, 1_000)).toEqual([["1", "2"], true]);
+          expect(slice(3, 300)).toEqual([["1", "2", "3"], false]);
+          expect(slice(3, 299)).toEqual([["1", "2"], true]);
+          expect(slice(3, 0)).toEqual([["1"], true]);
+        });
+      });
+
+      test("of one line are found between two positions", async () => {
+        await withStore(open, async (store) => {
+          await commit(store, [line("1", "a"), line("2", "b"), line("3", "a"), line("4", "a"), line("5", "a")]);
+          const inLine = (after: number, upTo: number) =>
+            ids(store.owedInLine("default", "a", { after, upTo }, all).deliveries);
+          expect(inLine(0, 9)).toEqual(["1", "3", "4", "5"]);
+          expect(inLine(1, 4)).toEqual(["3", "4"]);
+          await record(store, settledDelivery(3));
+          expect(inLine(1, 4)).toEqual(["4"]);
+          expect(store.owedInLine("default", "a", { after: 0, upTo: 9 }, { countMax: 2, bytesMax: 999 }).hasMore).toBe(
+            true,
+          );
+        });
+      });
+
+      test("put back wait for their time, in the order of it", async () => {
+        await withStore(open, async (store) => {
+          await commit(store, [owed("1"), owed("2"), owed("3"), owed("4")]);
+          await record(store, putBack(1, t0 + 30), putBack(2, t0 + 10), putBack(3, t0 + 10), putBack(1, t0 + 20));
+          const due = (after: [number, number], until: number, upTo = 9, countMax = 9) =>
+            store
+              .owedDue("default", { after: { dueAt: after[0], position: after[1] }, until, upTo, countMax })
+              .map(({ deliveryId, dueAt }) => [deliveryId, dueAt! - t0]);
+          const beforeAll = Number.NEGATIVE_INFINITY;
+          expect(due([beforeAll, 0], t0 + 99)).toEqual([
+            ["2", 10],
+            ["3", 10],
+            ["1", 20],
+          ]);
+          expect(due([beforeAll, 0], t0 + 19)).toEqual([
+            ["2", 10],
+            ["3", 10],
+          ]);
+          expect(due([t0 + 10, 2], t0 + 99)).toEqual([
+            ["3", 10],
+            ["1", 20],
+          ]);
+          expect(due([beforeAll, 0], t0 + 99, 2)).toEqual([
+            ["2", 10],
+            ["1", 20],
+          ]);
+          expect(due([beforeAll, 0], t0 + 99, 9, 1)).toEqual([["2", 10]]);
+          const [{ attempts, failures, dueAt }] = store.owedBehind("default", 0, all).deliveries;
+          expect([attempts, failures, dueAt]).toEqual([3, 2, t0 + 20]);
+          await record(store, settledDelivery(2));
+          expect(due([beforeAll, 0], t0 + 99)).toEqual([
+            ["3", 10],
+            ["1", 20],
+          ]);
+        });
+      });
+
+      test("are told from the oldest on, of one part or of both", async () => {
+        await withStore(open, async (store) => {
+          const event = "on_client_connack";
+          await commit(store, [owed("1"), owed("2", { event }), owed("3"), owed("4", { event })]);
+          await record(store, settledDelivery(1));
+          const oldest = (...asked: [part: "messages" | "clientEvents" | undefined, after: number]) =>
+            Array.from(store.oldestOwed("default", ...asked), ({ deliveryId }) => deliveryId);
+          expect(oldest(undefined, 0)).toEqual(["2", "3", "4"]);
+          expect(oldest("messages", 0)).toEqual(["3"]);
+          expect(oldest("clientEvents", 2)).toEqual(["4"]);
+          const [first] = store.oldestOwed("default", undefined, 0);
+          expect(first).toEqual({
+            position: 2,
+            deliveryId: "2",
+            event,
+            orderKey: "pump",
+            acceptedAt: t0,
+            bodyBytes: 10,
+            dueAt: undefined,
+          });
+        });
+      });
+
+      test("are counted, in number and bytes, whatever becomes of them", async () => {
+        await withStore(open, async (store) => {
+          const body = Buffer.alloc(100);
+          await commit(
+            store,
+            [1, 2, 3, 4, 5].map((id) => owed(`${id}`, { body })),
+          );
+          await commit(store, [owed("6", { event: "on_client_connack", body })]);
+          await record(
+            store,
+            settledDelivery(1),
+            settledDelivery(2, "dropped"),
+            settledDelivery(3, "expired"),
+            died(4),
+            settledDelivery(4),
+            died(1),
+          );
+          expect(endpoint(store)).toEqual({
+            endpoint: "default",
+            accepted: 6,
+            delivered: 1,
+            dead: 1,
+            dropped: 1,
+            expired: 1,
+            queued: { messages: { count: 1, bodyBytes: 100 }, clientEvents: { count: 1, bodyBytes: 100 } },
+            deadLetters: { count: 1, bodyBytes: 100 },
+            underWay: [],
+            breaker: "",
+            heldUntil: 0,
+          });
+        });
+      });
+
+      test("that end in the turn they are owed in are counted all the same", async () => {
+        await withStore(open, async (store) => {
+          await Promise.all([
+            commit(store, [owed("1"), owed("2"), owed("3")]),
+            record(store, settledDelivery(1), died(2), putBack(3, t0)),
+          ]);
+          expect(endpoint(store)).toMatchObject({ accepted: 3, delivered: 1, dead: 1 });
+          expect(store.owedBehind("default", 0, all).deliveries).toMatchObject([{ position: 3, attempts: 3 }]);
+          expect(store.deadLetters("default", 0, all)).toMatchObject([{ position: 2, owed: { deliveryId: "2" } }]);
+        });
+      });
+
+      test("that died are dead letters, with all that is known of them, until they are forgotten", async () => {
+        await withStore(open, async (store) => {
+          await commit(store, [owed("1", { expiresAt: t0 + 9 }), owed("2"), owed("3")]);
+          await record(store, died(3), died(1));
+          const letter = { reason: "rejected", detail: "status_422: no", attempts: 2, diedAt: t0 + 5 };
+          const letters = store.deadLetters("default", 0, all);
+          expect(letters.map(({ owed, ...rest }) => ({ ...rest, owed: plain(owed) }))).toEqual([
+            { position: 1, ...letter, owed: plain(delivery("1", { expiresAt: t0 + 9 })) },
+            { position: 3, ...letter, owed: plain(delivery("3")) },
+          ]);
+          await record(store, { type: "dead-letters-forgotten", endpoint: "default", upTo: 2 });
+          expect(store.deadLetters("default", 0, all)).toMatchObject([{ position: 3 }]);
+          expect(endpoint(store)).toMatchObject({ dead: 2, deadLetters: { count: 1, bodyBytes: 10 } });
+        });
+      });
+
+      test("leave what is last known of their endpoint", async () => {
+        await withStore(open, async (store) => {
+          await record(
+            store,
+            { type: "attempts-under-way", endpoint: "default", positions: [1, 2] },
+            { type: "breaker-moved", endpoint: "default", breaker: "open", heldUntil: t0 },
+            { type: "attempts-under-way", endpoint: "default", positions: [2, 3] },
+          );
+          expect(endpoint(store)).toMatchObject({ accepted: 0, underWay: [2, 3], breaker: "open", heldUntil: t0 });
+        });
       });
     });
   });
 }
 
-function commit(store: Store, changes: readonly Change[]): Promise<void> {
+const all = { countMax: 100, bytesMax: 1_000_000 };
+
+async function withStore(open: () => Promise<Engine>, act: (store: Engine) => Promise<void>): Promise<void> {
+  const store = await open();
+  try {
+    await act(store);
+  } finally {
+    await store.close();
+  }
+}
+
+function record(store: Engine, ...changes: DeliveryChange[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    store.record(changes, (error) => (error === undefined ? resolve() : reject(error)));
+  });
+}
+
+function endpoint(store: Engine): StoredEndpoint {
+  expect(store.endpoints()).toHaveLength(1);
+  return store.endpoints()[0];
+}
+
+const ids = (deliveries: readonly StoredDelivery[]) => deliveries.map(({ owed }) => owed.deliveryId);
+
+function commit(store: Engine, changes: readonly Change[]): Promise<void> {
   return new Promise((resolve, reject) => {
     store.commit(changes, (error) => (error === undefined ? resolve() : reject(error)));
   });
 }
 
-async function stateAfter(open: () => Promise<Store>, ...batches: (readonly Change[])[]): Promise<StoredState> {
+async function stateAfter(open: () => Promise<Engine>, ...batches: (readonly Change[])[]): Promise<StoredState> {
   const store = await open();
   for (const batch of batches) await commit(store, batch);
   const state = await store.load();
@@ -501,5 +697,30 @@ function delivery(deliveryId: string, fields: Partial<OwedDelivery> = {}): OwedD
 }
 
 function owed(deliveryId: string, fields: Partial<OwedDelivery> = {}): Change {
-  return { type: "delivery-owed", delivery: delivery(deliveryId, fields) };
+  return { type: "delivery-owed", durability: "strict", delivery: delivery(deliveryId, fields) };
+}
+
+const line = (deliveryId: string, orderKey: string) => owed(deliveryId, { orderKey });
+
+function stored(position: number, deliveryId: string, fields: Partial<OwedDelivery> = {}): StoredDelivery {
+  return { position, owed: delivery(deliveryId, fields), attempts: 0, failures: 0, dueAt: undefined };
+}
+
+/** Whatever kind of Uint8Array its body comes as. */
+function expectStored({ owed, ...stored }: StoredDelivery): object {
+  const body = expect.toSatisfy((seen: Uint8Array) => Buffer.compare(seen, owed.body) === 0);
+  return { ...stored, owed: { ...owed, body } };
+}
+
+function settledDelivery(position: number, outcome: "delivered" | "dropped" | "expired" = "delivered"): DeliveryChange {
+  return { type: "delivery-settled", endpoint: "default", position, outcome };
+}
+
+function putBack(position: number, dueAt: number): DeliveryChange {
+  return { type: "delivery-put-back", endpoint: "default", position, attempts: 3, failures: 2, dueAt };
+}
+
+function died(position: number): DeliveryChange {
+  const letter = { reason: "rejected", detail: "status_422: no", attempts: 2, at: t0 + 5 };
+  return { type: "delivery-died", endpoint: "default", position, ...letter };
 }

@@ -34,14 +34,16 @@ test("the limits of docs/webhooks.md are the same", () => {
   const limit = (what: string) => told.find(([name]) => name === what)![1];
   expect(numberOf(limit("one body"))).toBe(webhookLimits.bodyBytesMax);
   expect(numberOf(limit("a payload in `base62`"))).toBe(webhookLimits.base62PayloadBytesMax);
-  expect(limit("dead letters kept").split(", and ").map(numberOf)).toEqual([
-    webhookLimits.deadLettersMax,
-    webhookLimits.deadLetterBytesMax,
-  ]);
   const [endpoint] = defaultSettings().webhook.endpoints;
+  expect(limit("dead letters kept")).toContain("256 MB");
+  expect(endpoint.deadLetters).toEqual({ bytesMax: 256 * 1024 ** 2, maxAgeMs: 7 * 24 * 3_600_000 });
+  expect(numberOf(limit("… where `durability` is `memory`").replace("MB", "MiB"))).toBe(
+    webhookLimits.queueBytesMaxInMemory,
+  );
+  expect(numberOf(limit("… of all that, in memory"))).toBe(webhookLimits.windowBytesMax);
   expect(numberOf(limit("requests at the same time").replace("`pool_size`, ", ""))).toBe(endpoint.poolSize);
   const queue = limit("what waits for one endpoint").replace("`queue.max_bytes`, ", "");
-  expect(numberOf(queue.replace("MB", "MiB"))).toBe(endpoint.queueBytesMax);
+  expect(numberOf(queue.replace("GB", "GiB"))).toBe(endpoint.queueBytesMax);
 });
 
 test("the $SYS topics", async () => {
