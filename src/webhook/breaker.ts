@@ -34,11 +34,11 @@ export function writeBreaker(breaker: Breaker): string {
   return breaker.state === "closed" ? "" : JSON.stringify(breaker);
 }
 
-/** What came of a probe that a crash cut off nobody knows: another one may go at once. */
+/** Whoever starts the broker again has often mended something: a closed door stays closed, but is tried at once. */
 export function readBreaker(text: string, { now, poolSize }: { now: Instant; poolSize: number }): Breaker {
   if (text === "") return closedBreaker(poolSize);
-  const breaker = JSON.parse(text) as Exclude<Breaker, { state: "closed" }>;
-  return breaker.state === "probing" ? { ...breaker, state: "open", probeAt: now } : breaker;
+  const { fault, delayMs } = JSON.parse(text) as Exclude<Breaker, { state: "closed" }>;
+  return { state: "open", fault, delayMs, probeAt: now };
 }
 
 export function probe(breaker: Breaker & { state: "open" }): Breaker {

@@ -617,16 +617,20 @@ describe("after a crash", () => {
     assert.deepEqual([delivery.owed.deliveryId, delivery.attempts, delivery.failures], ["a1", 2, 1]);
   });
 
-  test("an open breaker is open, and Retry-After holds", () => {
+  test("an open breaker is open, but tried at once; Retry-After holds", () => {
     const down = setUp();
-    down.owe("a1");
-    down.sender.answer(forbidden);
+    down.owe("a1 b1");
+    down.sender.answer(forbidden, "a1");
+    down.sender.answer(forbidden, "b1");
     const stillDown = crash(down);
+    assert.equal(stillDown.sender.ids.length, 1);
+    stillDown.sender.answer(forbidden);
     assert.equal(stillDown.figures().breaker, "open");
-    stillDown.clock.advance(59_999);
-    assert.deepEqual(stillDown.sender.sent, []);
+    // The pauses go on growing where they were.
+    stillDown.clock.advance(119_999);
+    assert.equal(stillDown.sender.sent.length, 1);
     stillDown.clock.advance(1);
-    assert.deepEqual(stillDown.sender.ids, ["a1"]);
+    assert.equal(stillDown.sender.sent.length, 2);
 
     const held = setUp();
     held.owe("a1 b1");

@@ -114,6 +114,6 @@ function numberOf(told: string): number {
     s: 1000,
     h: 3_600_000,
   };
-  const [, digits, unit] = /^([\d,]+) ?(\S*)$/.exec(told) ?? [];
+  const [, digits, unit] = /^([\d,.]+) ?(\S*)$/.exec(told) ?? [];
   return Number(digits?.replaceAll(",", "")) * (units[unit ?? "?"] ?? Number.NaN);
 }
