@@ -124,7 +124,7 @@ export class Turn {
 
   /** Full, and not for want of a moment: the store takes nothing. */
   get isStuck(): boolean {
-    return (this.isTroubled || this.retry !== undefined || this.isDraining) && this.isFull;
+    return (this.isTroubled || this.refusals > 0) && this.isFull;
   }
 
   /** Runs `act` once when the store has caught up. */

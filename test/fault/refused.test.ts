@@ -301,6 +301,21 @@ describe("what is taken back", () => {
     assert.equal((await store.load()).messages.size, 0);
   });
 
+  test("has no name in the store any more: where a live member of a shared subscription leaves it to another, it gets a new one", async () => {
+    await (await subscriber("away", "t", 1)).disconnect();
+    const member = await TestClient.connect(server.port);
+    await member.subscribe("$share/g/t", { qos: 1 });
+    const publisher = await TestClient.connect(server.port);
+    publisher.sendPublish("t", "x", { qos: 1, packetIdentifier: 1 });
+    await member.expect("publish");
+    await refused();
+    await expectRefusal(publisher, 1, 1);
+    const heir = await subscriber("heir", "$share/g/t", 1);
+    await member.disconnect();
+    assert.equal(await receiveCommitted(heir), "x");
+    await sameAsStored();
+  });
+
   test("a QoS 2 duplicate that came over a new connection meanwhile is refused with its first", async () => {
     const first = await connectLasting("publisher");
     first.sendPublish("t", "x", { qos: 2, packetIdentifier: 1 });
