@@ -95,6 +95,8 @@ export class BackLink implements Store {
     switch (message.type) {
       case "refused":
         this.answered = message.batch;
+        // Before anyone here hears of it: what was sent until now may build on it, what is sent from now on does not.
+        this.worker.postMessage({ heardOf: message.batch } satisfies ToBack);
         return this.unanswered.shift()?.(new StoreUnavailable(message.code, { cause: message.cause }));
       case "answer":
         return this.takeQuestion(message.id)?.resolve(message.value);

@@ -29,8 +29,11 @@ export interface BackOptions {
   version: string;
 }
 
-/** To the back. A bare ArrayBuffer is a batch of Changes; batches are numbered 1, 2, 3 … as they are sent. */
-export type ToBack = ArrayBuffer | { id: number; ask: Question };
+/**
+ * To the back. A bare ArrayBuffer is a batch of Changes; batches are numbered 1, 2, 3 … as they are sent. `heardOf`: the
+ * front knows that this batch was refused, and what comes from here on does not build on it.
+ */
+export type ToBack = ArrayBuffer | { id: number; ask: Question } | { heardOf: number };
 export type Question =
   | { what: "load" }
   | { what: "figures" }
@@ -165,12 +168,21 @@ export function serve(
     return new Back({ engine, webhook, clock: systemClock, random: Math.random, log, createSender: createSenderFor });
   });
   const answers = new BatchAnswers(send);
+  let refused: { batch: number; error: StoreUnavailable } | undefined;
   if (back instanceof Back) back.onTrouble = (trouble) => send({ type: "trouble", trouble });
   port.on("message", (message: ToBack) => {
     if (message instanceof ArrayBuffer) {
       const batch = answers.next();
       if (back instanceof StoreUnusable) return answers.give(batch, new StoreUnavailable("load", { cause: back }));
-      back.commit(decodeChanges(message), (error) => answers.give(batch, error));
+      if (refused !== undefined) return answers.give(batch, refused.error);
+      back.commit(decodeChanges(message), (error) => {
+        if (error !== undefined) refused ??= { batch, error };
+        answers.give(batch, error);
+      });
+      return;
+    }
+    if ("heardOf" in message) {
+      if (message.heardOf === refused?.batch) refused = undefined;
       return;
     }
     const { id, ask } = message;

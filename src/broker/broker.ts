@@ -29,6 +29,7 @@ import { SlabPool } from "./slabs.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { SysTopics } from "./sys.ts";
 import type { DisconnectReason, Tap } from "./tap.ts";
+import { takeBack } from "./take-back.ts";
 import { Turn } from "./turn.ts";
 import { Wills } from "./wills.ts";
 import type { Wire } from "./wire.ts";
@@ -72,6 +73,8 @@ export class Broker implements OutboxHost {
   lentBytesInUse = false;
   /** Bytes of messages in all sessions' queues. */
   queuedBytes = 0;
+  /** What the latest change of a retained message has replaced. */
+  formerRetained: KeptMessage | undefined;
   readonly startedAt: number;
   private readonly store: Store;
   private readonly defer: (act: () => void) => void;
@@ -92,7 +95,7 @@ export class Broker implements OutboxHost {
     this.taps = taps;
     this.defer = defer;
     this.store = store;
-    this.turn = new Turn(store, () => this.scheduleTurnEnd());
+    this.turn = new Turn(store, () => this.scheduleTurnEnd(), { clock, takeBack: (voided) => takeBack(this, voided) });
     this.routes = new Routes(this.subscriptions, taps);
     this.arrival = new Arrival(this.arena, clock);
     this.startedAt = clock.now();
@@ -119,10 +122,16 @@ export class Broker implements OutboxHost {
     this.sys.stop();
     for (const connection of [...this.connections]) connection.end("server_shutdown", ReasonCode.serverShuttingDown);
     this.sessions.stopTimers();
-    await new Promise<void>((resolve) => {
-      this.turn.whenCommitted(() => resolve());
-      this.endTurn();
-    });
+    const stored = this.turn.finish();
+    this.endTurn();
+    const changesLost = await stored;
+    if (changesLost > 0)
+      this.log.error("the store did not take the last changes before the stop", { changes: changesLost });
+  }
+
+  /** Why nothing new can be kept at present; `undefined` while all is well. */
+  get storeTrouble(): string | undefined {
+    return this.store.trouble;
   }
 
   /** A peer has connected. Its bytes go to the Connection that comes back; `undefined`: there is no room, close it. */
@@ -139,19 +148,31 @@ export class Broker implements OutboxHost {
     if (!wasOpen) return;
     const { session, client } = connection;
     session.connection = undefined;
-    for (const tap of this.taps) tap.disconnected?.(client, reason, reasonCode, this.turn);
+    this.tell((tap) => tap.disconnected?.(client, reason, reasonCode, this.turn));
     this.presence.offline(client, reason, reasonCode);
     this.wills.due(session);
     this.sessions.disconnected(session);
   }
 
-  /** Passes the message in hand to the retained store, the Taps and every subscriber. */
-  route(arrival: Arrival): ReasonCode {
+  /** Tells the Taps of a client's doings, while there is room for what they add. */
+  tell(happening: (tap: Tap) => void): void {
+    if (this.turn.isStuck) this.figures.happeningsUntold += this.taps.length;
+    else for (const tap of this.taps) happening(tap);
+  }
+
+  /**
+   * Passes the message in hand to the retained store, the Taps and every subscriber. `promised`: a will, which is kept
+   * whatever the store says at present; of others nothing durable is made then.
+   */
+  route(arrival: Arrival, promised = false): ReasonCode {
     const { route, view } = arrival;
     this.routes.refresh(route);
-    if (view.retain) this.retain(arrival);
+    if (view.retain) this.retain(arrival, promised);
     const { targets, shared, interests } = route;
-    for (const { tap, interest } of interests) tap.published?.(arrival.message(), interest, this.turn);
+    for (const { tap, interest } of interests) {
+      if (this.turn.isTroubled && !promised) this.figures.happeningsUntold++;
+      else tap.published?.(arrival.message(), interest, this.turn);
+    }
     for (let i = 0; i < targets.length; i++) {
       const target = targets[i];
       if (target.own === "all" || target.session !== arrival.session) deliver(this, target, arrival);
@@ -173,8 +194,9 @@ export class Broker implements OutboxHost {
     retain: boolean;
     properties?: Buffer;
     publisher: Publisher;
+    promised?: boolean;
   }): void {
-    const { topicName, payload, qos, retain, properties = nothing, publisher } = message;
+    const { topicName, payload, qos, retain, properties = nothing, publisher, promised = false } = message;
     const parts = new PublishParts();
     parts.topic = Buffer.from(topicName);
     const route = this.routes.find(parts.topic, 0, parts.topic.length);
@@ -190,7 +212,7 @@ export class Broker implements OutboxHost {
     const { arrival } = this;
     readPublish(arrival.view, 5, packet, 0, bodyStartOf(packet), packet.length);
     arrival.begin(route, publisher, undefined, true);
-    this.route(arrival);
+    this.route(arrival, promised);
   }
 
   /** Someone would hear a message on this topic: worth asking before making one. */
@@ -243,11 +265,16 @@ export class Broker implements OutboxHost {
   };
 
   /** Sets or clears the topic's retained message. [MQTT5 3.3.1-5] [MQTT5 3.3.1-6] [MQTT311 3.3.1-5] [MQTT311 3.3.1-10] */
-  private retain(arrival: Arrival): void {
+  private retain(arrival: Arrival, promised: boolean): void {
     const { topicName } = arrival.route;
+    if (this.turn.isTroubled && !promised) {
+      this.figures.retainedRefused++;
+      return;
+    }
     if (arrival.view.payloadStart === arrival.view.payloadEnd) {
       const former = this.retained.delete(topicName);
       if (former === undefined) return;
+      this.formerRetained = former;
       former.letGo();
       this.turn.add({ type: "retained-cleared", topicName });
       return;
@@ -259,7 +286,8 @@ export class Broker implements OutboxHost {
     }
     const messageId = message.keep(this.turn, this.nextMessageId);
     this.turn.add({ type: "retained", topicName, messageId });
-    this.retained.set(message)?.letGo();
+    this.formerRetained = this.retained.set(message);
+    this.formerRetained?.letGo();
   }
 
   private closeSilentConnections(): void {

@@ -101,6 +101,8 @@ function conclude(broker: Broker, connection: Connection, packet: Connect, verdi
   // A client whose Maximum Packet Size leaves no room for it would never know that it is connected. [MQTT5 3.1.2-24]
   if (connection.version5 && encodePacket(5, connack).length > connection.packetBytesMax)
     return refuse(broker, connection, ReasonCode.packetTooLarge);
+  const unkept = refusalForWantOfStore(broker, packet, { clientId, userName, expirySeconds });
+  if (unkept !== undefined) return refuse(broker, connection, unkept);
   // The old connection's events come before the new one's. [MQTT5 3.1.4-3] [MQTT311 3.1.4-2]
   broker.sessions.get(clientId)?.connection?.end("session_taken_over", ReasonCode.sessionTakenOver);
   const { session, sessionPresent } = broker.sessions.open({
@@ -122,7 +124,7 @@ function conclude(broker: Broker, connection: Connection, packet: Connect, verdi
   broker.wills.set(session, packet.will);
 
   broker.figures.connectionsOpened++;
-  for (const tap of broker.taps) tap.connack?.(connection.client, ReasonCode.success, broker.turn);
+  broker.tell((tap) => tap.connack?.(connection.client, ReasonCode.success, broker.turn));
   connection.send({ ...connack, sessionPresent });
   broker.presence.online(connection.client);
   connection.phase = "open";
@@ -130,9 +132,28 @@ function conclude(broker: Broker, connection: Connection, packet: Connect, verdi
   connection.opened();
 }
 
+/**
+ * While the store takes nothing no new session is promised to last; those that are there go on. When as much is held for the
+ * store as may be, nobody comes in who would add to it.
+ */
+function refusalForWantOfStore(
+  { sessions, turn }: Broker,
+  { cleanStart, will }: Connect,
+  { clientId, userName, expirySeconds }: { clientId: string; userName: string | undefined; expirySeconds: number },
+): ReasonCode | undefined {
+  const former = sessions.get(clientId);
+  const lasts = expirySeconds > 0;
+  // One that ends with the connection that is taken over is not there any more.
+  const outlives = former !== undefined && (former.connection === undefined || former.expirySeconds > 0);
+  const goesOn = outlives && sessions.goesOn({ clientId, userName, cleanStart });
+  if (turn.isTroubled && lasts && !goesOn) return ReasonCode.serverUnavailable;
+  const adds = lasts || will !== undefined || former?.persistent || former?.will !== undefined;
+  return turn.isStuck && adds ? ReasonCode.serverUnavailable : undefined;
+}
+
 function refuse(broker: Broker, connection: Connection, reasonCode: ReasonCode): void {
   broker.figures.connectionsRefused++;
-  for (const tap of broker.taps) tap.connack?.(connection.client, reasonCode, broker.turn);
+  broker.tell((tap) => tap.connack?.(connection.client, reasonCode, broker.turn));
   const connack: Connack = { type: "connack", sessionPresent: false, reasonCode }; // [MQTT5 3.2.2-6] [MQTT311 3.2.2-4]
   connection.send(connack);
   connection.leave(disconnectReasonOf(reasonCode), reasonCode); // [MQTT5 3.2.2-7] [MQTT311 3.2.2-5]

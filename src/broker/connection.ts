@@ -32,7 +32,8 @@ import type { Subscription } from "./subscriptions.ts";
 import type { ClientInfo, DisconnectReason } from "./tap.ts";
 import type { Wire, WireUser } from "./wire.ts";
 
-type Answer = "puback" | "pubrec" | "pubrel" | "pubcomp";
+type PublishAnswer = "puback" | "pubrec";
+type ReleaseAnswer = "pubrel" | "pubcomp";
 const answerFirstByte = { puback: 0x40, pubrec: 0x50, pubrel: 0x62, pubcomp: 0x70 } as const;
 
 /** What new subscriptions are owed of the retained messages: a walk through the tree each, taken step by step. */
@@ -76,7 +77,7 @@ export class Connection implements WireUser, PacketSink {
   outboundAliases: Map<string, number> | undefined;
   outboundAliasMax = 0;
   readonly retainedFeed: RetainedFeed = new Deque();
-  /** Answers that wait for a commit: later ones of this connection wait behind them. */
+  /** PUBACKs and PUBRECs that wait for a commit: later ones of this connection wait behind them. */
   private heldAnswers = 0;
   heldPubacks = 0;
   private readonly broker: Broker;
@@ -181,19 +182,46 @@ export class Connection implements WireUser, PacketSink {
     return true;
   }
 
-  /** Answers a PUBLISH or PUBREL, in the order they came. [MQTT5 4.6.0] `durable`: not before this turn's commit. */
-  answer(type: Answer, packetIdentifier: number, reasonCode: ReasonCode, durable = false): void {
-    if (!durable && this.heldAnswers === 0) return this.writeAnswer(type, packetIdentifier, reasonCode);
+  /** Answers a PUBLISH that made nothing durable, in the order they came. [MQTT5 4.6.0] [MQTT311 4.6.0-2] [MQTT311 4.6.0-3] */
+  answerPublish(type: PublishAnswer, packetIdentifier: number, reasonCode: ReasonCode): void {
+    if (this.heldAnswers === 0) return this.writeAnswer(type, packetIdentifier, reasonCode);
     this.heldAnswers++;
     if (type === "puback") this.heldPubacks++;
-    this.broker.turn.whenCommitted((committed) => {
-      this.heldAnswers--;
-      if (type === "puback") this.heldPubacks--;
+    this.broker.turn.whenDecided(() => this.answerHeld(type, packetIdentifier, reasonCode));
+  }
+
+  /** Answers a PUBLISH that made durable what this turn holds from change number `from` on. */
+  answerOffer(
+    type: PublishAnswer,
+    packetIdentifier: number,
+    reasonCode: ReasonCode,
+    offered: { from: number; former: KeptMessage | undefined },
+  ): void {
+    this.heldAnswers++;
+    if (type === "puback") this.heldPubacks++;
+    this.broker.turn.offer(offered, (taken) => {
       // What was not taken is a new message when it comes again. [MQTT5 4.3.3-9]
-      if (type === "pubrec" && !committed) this.session.received?.delete(packetIdentifier);
-      if (this.phase !== "open") return;
-      if (committed) this.writeAnswer(type, packetIdentifier, reasonCode);
-      else if (this.version5) this.writeAnswer(type, packetIdentifier, refusalWhenNotStored[type]);
+      if (type === "pubrec" && !taken) this.session.received?.delete(packetIdentifier);
+      this.answerHeld(type, packetIdentifier, taken ? reasonCode : undefined);
+    });
+  }
+
+  /** Answers a QoS 2 PUBLISH that came before, perhaps over another connection; its first answer may still be held. */
+  answerDuplicate(packetIdentifier: number): void {
+    const { turn } = this.broker;
+    if (turn.isDecided) return this.answerPublish("pubrec", packetIdentifier, ReasonCode.success);
+    this.heldAnswers++;
+    turn.whenDecided(() => {
+      const taken = this.session.received?.has(packetIdentifier);
+      this.answerHeld("pubrec", packetIdentifier, taken ? ReasonCode.success : undefined);
+    });
+  }
+
+  /** Answers a PUBREC or PUBREL, in the order they came: for a session that lasts, once that is in the store. [MQTT5 4.6.0] */
+  answerRelease(type: ReleaseAnswer, packetIdentifier: number, reasonCode: ReasonCode): void {
+    if (!this.session.persistent) return this.writeAnswer(type, packetIdentifier, reasonCode);
+    this.broker.turn.whenCommitted(() => {
+      if (this.phase === "open") this.writeAnswer(type, packetIdentifier, reasonCode);
     });
   }
 
@@ -324,7 +352,15 @@ export class Connection implements WireUser, PacketSink {
     }
   }
 
-  private writeAnswer(type: Answer, packetIdentifier: number, reasonCode: ReasonCode): void {
+  /** `undefined`: the store did not take it. A client before 5.0 hears nothing then, and sends the message again. */
+  private answerHeld(type: PublishAnswer, packetIdentifier: number, reasonCode: ReasonCode | undefined): void {
+    this.heldAnswers--;
+    if (type === "puback") this.heldPubacks--;
+    if (this.phase !== "open" || (reasonCode === undefined && !this.version5)) return;
+    this.writeAnswer(type, packetIdentifier, reasonCode ?? ReasonCode.quotaExceeded);
+  }
+
+  private writeAnswer(type: PublishAnswer | ReleaseAnswer, packetIdentifier: number, reasonCode: ReasonCode): void {
     const { outbox } = this;
     const short = reasonCode === ReasonCode.success || !this.version5;
     if (outbox.blocked) this.unreadAnswerBytes += 4;
@@ -357,14 +393,6 @@ export class Connection implements WireUser, PacketSink {
     else this.wire.pause();
   }
 }
-
-/** What a v5 client hears when the store could not keep its message. */
-const refusalWhenNotStored = {
-  puback: ReasonCode.quotaExceeded,
-  pubrec: ReasonCode.quotaExceeded,
-  pubrel: ReasonCode.success,
-  pubcomp: ReasonCode.success,
-} as const;
 
 function beforeConnect(): ProtocolError {
   return new ProtocolError(ReasonCode.protocolError, "the first packet is not CONNECT");

@@ -23,8 +23,12 @@ export class Figures {
   };
   /** Messages that had no subscriber and no rule. */
   messagesUnmatched = 0;
-  /** Messages routed but not retained, for want of room. */
+  /** Messages routed but not retained, for want of room or of a store that takes them. */
   retainedRefused = 0;
+  /** QoS 1 and 2 messages refused because the store can keep nothing at present. */
+  messagesRefused = 0;
+  /** Happenings that Taps were not told of, because the store can keep nothing at present. */
+  happeningsUntold = 0;
 
   get messagesDropped(): number {
     const { slowReader, queueFull, expired, tooLarge, sessionEnded } = this.dropped;

@@ -6,9 +6,10 @@ import { ProtocolError } from "../mqtt/protocol-error.ts";
 import { ReasonCode } from "../mqtt/reason-code.ts";
 import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
-import type { Route } from "./route.ts";
+import type { Route, Target } from "./route.ts";
+import type { Session } from "./session.ts";
 
-/** Decides, in this order: topic (alias), duplicate, permission, quota; then routes and answers. */
+/** Decides, in this order: topic (alias), duplicate, permission, quota, store; then routes and answers. */
 export function receivePublish(broker: Broker, connection: Connection, view: PublishView): void {
   const { session } = connection;
   const { qos, packetIdentifier } = view;
@@ -18,7 +19,7 @@ export function receivePublish(broker: Broker, connection: Connection, view: Pub
   const route = resolveRoute(broker, connection, view);
   if (qos === 2 && session.received?.has(packetIdentifier)) {
     // [MQTT5 4.3.3-10] [MQTT311 4.3.3-2] Its first sending may have come over another connection, its commit be under way.
-    return connection.answer("pubrec", packetIdentifier, ReasonCode.success, session.persistent);
+    return connection.answerDuplicate(packetIdentifier);
   }
   if (route.reserved || !broker.access.mayPublish(connection.client, route.topicName))
     return refuse(connection, view, ReasonCode.notAuthorized);
@@ -29,14 +30,19 @@ export function receivePublish(broker: Broker, connection: Connection, view: Pub
   if (view.scan.payloadFormatIndicator === 1 && !isText(view))
     return refuse(connection, view, ReasonCode.payloadFormatInvalid);
 
-  const changesBefore = turn.changeCount;
+  if (turn.isTroubled && qos !== 0 && mustBeKept(broker, connection, view, route))
+    return refuseUnkept(broker, connection, view);
+
+  const from = turn.changeCount;
+  const awaitedBefore = turn.awaitedCount;
   const { arrival } = broker;
   arrival.begin(route, session.publisher, session, connection.version5);
   const reasonCode = broker.route(arrival);
   if (qos === 0) return;
   if (qos === 2) rememberReceived(broker, connection, packetIdentifier);
-  const durable = turn.changeCount > changesBefore;
-  connection.answer(qos === 1 ? "puback" : "pubrec", packetIdentifier, reasonCode, durable);
+  const answer = qos === 1 ? "puback" : "pubrec";
+  if (turn.awaitedCount === awaitedBefore) connection.answerPublish(answer, packetIdentifier, reasonCode);
+  else connection.answerOffer(answer, packetIdentifier, reasonCode, { from, former: broker.formerRetained });
 }
 
 /** PUBREL: the identifier may be used for a new message. [MQTT5 4.3.3-11] [MQTT311 4.3.3-2] */
@@ -48,7 +54,7 @@ export function receivePubrel(broker: Broker, connection: Connection, packetIden
   }
   const reasonCode = known ? ReasonCode.success : ReasonCode.packetIdentifierNotFound;
   // A new message under this identifier must not be taken for the old one after a crash.
-  connection.answer("pubcomp", packetIdentifier, reasonCode, session.persistent);
+  connection.answerRelease("pubcomp", packetIdentifier, reasonCode);
 }
 
 function rememberReceived(broker: Broker, connection: Connection, packetIdentifier: number): void {
@@ -113,7 +119,34 @@ function refuse(connection: Connection, view: PublishView, reasonCode: ReasonCod
       throw new ProtocolError(reasonCode, "the payload is not UTF-8 as it claims");
     return;
   }
-  connection.answer(view.qos === 1 ? "puback" : "pubrec", view.packetIdentifier, reasonCode);
+  connection.answerPublish(view.qos === 1 ? "puback" : "pubrec", view.packetIdentifier, reasonCode);
+}
+
+/** Not taken for want of a store: to a client before 5.0 that is silence, so that it sends the message again. */
+function refuseUnkept(broker: Broker, connection: Connection, view: PublishView): void {
+  broker.figures.messagesRefused++;
+  if (connection.version5) refuse(connection, view, ReasonCode.quotaExceeded);
+}
+
+/** The message cannot be taken without the store: someone would be owed it beyond this process, or its duplicate be known. */
+function mustBeKept(broker: Broker, { session }: Connection, view: PublishView, route: Route): boolean {
+  if (view.qos === 2 && session.persistent) return true;
+  if (view.retain) {
+    const clears = view.payloadStart === view.payloadEnd;
+    if (!clears || broker.retained.get(route.topicName) !== undefined) return true;
+  }
+  broker.routes.refresh(route);
+  const { targets, shared, interests } = route;
+  return (
+    interests.some(({ tap, interest }) => tap.isAwaited?.(interest) ?? true) ||
+    targets.some((target) => isOwedTo(target, session)) ||
+    shared.some(({ members }) => members.some((member) => isOwedTo(member)))
+  );
+}
+
+function isOwedTo(target: Target, publisher?: Session): boolean {
+  const reached = target.session === publisher && target.own !== "all" ? target.toSelf : target;
+  return target.session.persistent && reached !== undefined && reached.qos > 0;
 }
 
 function isOverReceiveMaximum({ session, heldPubacks, receiveMaximum }: Connection): boolean {

@@ -29,8 +29,14 @@ export const retainedSliceSteps = 64;
 /** Subscriptions of one connection that still wait for retained messages; one that asks for more is cut off. */
 export const retainedFeedsMax = 10_000;
 
-/** Changes handed to the store and not yet committed; beyond it nobody is read from whose packets add more. */
+/**
+ * Changes that the store has not committed: handed to it, or held because it refused them. Beyond it nobody is read from
+ * whose packets add more. While the store takes nothing, a CONNECT that would add to them is then refused and events of
+ * clients are dropped, so that what is held grows only by the ends of connections and sessions that are there already.
+ */
 export const uncommittedBytesMax = 8 * 1024 * 1024;
+/** After this time what the store refused is handed to it again, though it has not said that its trouble is over. */
+export const storeRetryMs = 1000;
 
 /** Bytes written for one connection that its peer has not taken; beyond it QoS 0 is dropped, QoS 1 and 2 wait in the queue. */
 export const outboxBytesMax = 32 * 1024 * 1024;

@@ -158,7 +158,7 @@ export function receivePubrec(
   const known = state === Awaiting.pubrec || state === Awaiting.pubcomp;
   // After PUBREL the client may forget the identifier, so the message must never be sent again, not after a crash either.
   const answer = known ? ReasonCode.success : ReasonCode.packetIdentifierNotFound;
-  connection.answer("pubrel", packetIdentifier, answer, session.persistent);
+  connection.answerRelease("pubrel", packetIdentifier, answer);
 }
 
 export function receivePubcomp(broker: Broker, session: Session, packetIdentifier: number): void {
@@ -265,10 +265,7 @@ function sendOwed(broker: Broker, session: Session, connection: Connection, owed
     return;
   }
   broker.turn.add({ type: "sent", clientId: session.clientId, position, packetIdentifier });
-  broker.turn.whenCommitted((committed) => {
-    if (!committed || session.connection !== connection) return;
-    writeMessage(broker, connection, message, flags, packetIdentifier, subscriptionIdentifiers);
-  });
+  sendWhenCommitted(broker, session, connection, { owed, packetIdentifier, flags });
 }
 
 function sendAgain(broker: Broker, session: Session, connection: Connection, packetIdentifier: number): void {
@@ -276,18 +273,29 @@ function sendAgain(broker: Broker, session: Session, connection: Connection, pac
   if (state === Awaiting.nothing) return;
   connection.sendQuota--;
   if (state === Awaiting.pubcomp) {
-    connection.answer("pubrel", packetIdentifier, ReasonCode.success, true);
+    connection.answerRelease("pubrel", packetIdentifier, ReasonCode.success);
     return;
   }
-  const { message, qos, retain, subscriptionIdentifiers } = session.inflight.entry(packetIdentifier)!;
+  const owed = session.inflight.entry(packetIdentifier)!;
+  const { message, qos, retain, subscriptionIdentifiers } = owed;
   if (!fitsClient(broker, connection, message, qos, subscriptionIdentifiers)) {
     return free(broker, session, packetIdentifier);
   }
   const flags = 0x08 | (qos << 1) | (retain ? 1 : 0); // DUP [MQTT5 3.3.1-1] [MQTT311 3.3.1-1]
   // The commit of its first sending may still be under way.
-  broker.turn.whenCommitted((committed) => {
-    if (!committed || session.connection !== connection) return;
-    writeMessage(broker, connection, message, flags, packetIdentifier, subscriptionIdentifiers);
+  sendWhenCommitted(broker, session, connection, { owed, packetIdentifier, flags });
+}
+
+/** Unless it is not owed any more by then: what the store refused is taken back. */
+function sendWhenCommitted(
+  broker: Broker,
+  session: Session,
+  connection: Connection,
+  { owed, packetIdentifier, flags }: { owed: Owed; packetIdentifier: number; flags: number },
+): void {
+  broker.turn.whenCommitted(() => {
+    if (session.connection !== connection || session.inflight.entry(packetIdentifier) !== owed) return;
+    writeMessage(broker, connection, owed.message, flags, packetIdentifier, owed.subscriptionIdentifiers);
   });
 }
 

@@ -35,6 +35,12 @@ export class Sessions {
     return this.byClientId.has(clientId) || this.byClientId.size - this.broker.connections.size < persistentSessionsMax;
   }
 
+  /** This CONNECT takes up the session that is there. What one user is owed is nobody else's to fetch. */
+  goesOn(asked: { clientId: string; userName: string | undefined; cleanStart: boolean }): boolean {
+    const former = this.byClientId.get(asked.clientId);
+    return former !== undefined && !asked.cleanStart && former.userName === asked.userName;
+  }
+
   /** The session for an accepted CONNECT: the one that waited, or a new one. [MQTT5 3.1.2-4] [MQTT5 3.1.2-5] */
   open(asked: { clientId: string; userName: string | undefined; expirySeconds: number; cleanStart: boolean }): {
     session: Session;
@@ -42,8 +48,7 @@ export class Sessions {
   } {
     const { clientId, userName, expirySeconds } = asked;
     const former = this.byClientId.get(clientId);
-    // What one user is owed is nobody else's to fetch.
-    if (former !== undefined && !asked.cleanStart && former.userName === userName) {
+    if (former !== undefined && this.goesOn(asked)) {
       former.expiryTimer?.cancel();
       former.expiryTimer = undefined;
       former.expirySeconds = expirySeconds;

@@ -93,6 +93,8 @@ function refusalOf(
   { topicFilter, plainFilter }: Subscription,
 ): ReasonCode | undefined {
   if (!broker.access.maySubscribe(client, plainFilter)) return ReasonCode.notAuthorized;
+  // What must last cannot be promised while the store takes nothing. 0x80 is the one refusal that every version has.
+  if (session.persistent && broker.turn.isTroubled) return ReasonCode.unspecifiedError;
   const { subscriptions } = session;
   if (broker.subscriptions.levels > subscriptionLevelsMax) return ReasonCode.quotaExceeded;
   if (subscriptions.size >= subscriptionsPerSessionMax && !subscriptions.has(topicFilter))
@@ -121,11 +123,8 @@ function feedRetainedTo(broker: Broker, connection: Connection, subscription: Su
 /** What a persistent session is told must be in the store first. */
 function answer(broker: Broker, connection: Connection, durable: boolean, speak: () => void): void {
   if (!durable) return speak();
-  broker.turn.whenCommitted((committed) => {
-    if (connection.phase !== "open") return;
-    if (committed) speak();
-    // Not stored, so not subscribed as far as the client may rely on it; the end of the connection is the only true answer.
-    else connection.end("server_error", ReasonCode.unspecifiedError, "the server's store is unavailable");
+  broker.turn.whenCommitted(() => {
+    if (connection.phase === "open") speak();
   });
 }
 

@@ -47,6 +47,11 @@ export interface Tap {
    * into `published`.
    */
   interest?(topicName: string): object | undefined;
+  /**
+   * True when what `published` adds for this interest must be safe before the publisher is answered; taken to be so
+   * without this method. Asked only while the store can keep nothing: then such a PUBLISH is refused.
+   */
+  isAwaited?(interest: object): boolean;
   /** Once per accepted PUBLISH, will, or message of the broker's own on a topic of interest, before it is routed. */
   published?(message: ApplicationMessage, interest: object, turn: Turn): void;
   /** The answer to a CONNECT is about to be sent. */

@@ -63,7 +63,7 @@ export class Wills {
     const { will } = session;
     if (will === undefined) return;
     const { topicName, payload, qos, retain, properties, publisher } = will.message;
-    this.broker.publish({ topicName, payload, qos, retain, properties, publisher });
+    this.broker.publish({ topicName, payload, qos, retain, properties, publisher, promised: true });
     this.cancel(session);
   }
 

@@ -9,6 +9,7 @@ import {
   closeSync,
   constants,
   existsSync,
+  fsyncSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -95,7 +96,8 @@ class LockedFolder implements DataFolder {
 /** What is kept is for the broker's user alone. */
 function create(directory: string, file: string): void {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const made = mkdirSync(directory, { recursive: true, mode: 0o700 });
+    if (made !== undefined) syncNames(path.resolve(made), path.resolve(directory));
     // SQLite says no more of a read-only folder than "disk I/O error".
     accessSync(directory, constants.W_OK);
     // SQLite gives the write-ahead log the mode of the data file. An existing one is not even opened here: closing it
@@ -103,6 +105,19 @@ function create(directory: string, file: string): void {
     if (!existsSync(file)) closeSync(openSync(file, "wx", 0o600));
   } catch (error) {
     throw inaccessible(directory, error);
+  }
+}
+
+/** The name of a folder is safe once the folder that holds it is synced: of those from `first` down to `last`. */
+function syncNames(first: string, last: string): void {
+  if (process.platform === "win32") return;
+  for (let folder = last; folder.length >= first.length; folder = path.dirname(folder)) {
+    const parent = openSync(path.dirname(folder), "r");
+    try {
+      fsyncSync(parent);
+    } finally {
+      closeSync(parent);
+    }
   }
 }
 
@@ -121,6 +136,8 @@ function prepare(database: DatabaseSync, file: string): void {
     BEGIN EXCLUSIVE; COMMIT;
   `);
   migrate(database);
+  // What a killed process had written and not synced is on the disk itself before anyone hears of it.
+  database.exec(`PRAGMA user_version = ${newestFormat}`);
 }
 
 /** New, or left so by a crash in the first moments of its life. */

@@ -46,6 +46,12 @@ export class Outbox implements Tap {
     return this.rules.interest(topicName);
   }
 
+  isAwaited(interest: object): boolean {
+    return (interest as MessageInterest).audiences.some(({ recipients }) =>
+      recipients.some(({ durability }) => durability === "strict"),
+    );
+  }
+
   published(message: ApplicationMessage, interest: object, turn: Turn): void {
     const { acceptedAt, expiresAt, publisher } = message;
     const happening: Happening = { event: "on_message_publish", orderKey: keyOf(publisher), acceptedAt, expiresAt };
@@ -75,11 +81,9 @@ export class Outbox implements Tap {
     const { event, orderKey, acceptedAt, expiresAt } = happening;
     for (const { name: endpoint, durability } of recipients) {
       const deliveryId = `evt_${this.ulid(acceptedAt)}`;
-      turn.add({
-        type: "delivery-owed",
-        durability,
-        delivery: { deliveryId, endpoint, event, orderKey, body, acceptedAt, expiresAt },
-      });
+      const delivery = { deliveryId, endpoint, event, orderKey, body, acceptedAt, expiresAt };
+      if (durability === "strict") turn.add({ type: "delivery-owed", durability, delivery });
+      else turn.addUnawaited({ type: "delivery-owed", durability, delivery });
     }
   }
 }

@@ -147,11 +147,7 @@ test("the reasons with which a delivery ends", () => {
         ...find("src/webhook/delivery.ts", /because: "(\w+)"/g),
       ]),
     ].sort(),
-    dropped: [
-      ...new Set([
-        ...find("src/webhook/endpoint.ts", /this\.drop\(.*"(\w+)"\)/g),
-      ]),
-    ].sort(),
+    dropped: [...new Set([...find("src/webhook/endpoint.ts", /this\.drop\(.*"(\w+)"\)/g)])].sort(),
     expired: ["max_age"],
   });
 });

@@ -321,21 +321,4 @@ describe("when the store refuses", () => {
       publisher.destroy();
     }
   });
-
-  test("a subscription that could not be stored ends its connection: no SUBACK says what is not so", async () => {
-    const client = await TestClient.connect(server.port, lasting("client"));
-    await committed();
-    const subscribed = client.subscribe("a").then(
-      () => "answered",
-      () => "not answered",
-    );
-    await until(() => store.underWay > 0, "its commit is under way");
-    store.refuse();
-    await client.closed();
-    assert.equal(await subscribed, "not answered");
-    assert.deepEqual(
-      client.unread.map(({ type }) => type),
-      ["disconnect"],
-    );
-  });
 });
