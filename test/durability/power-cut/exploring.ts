@@ -2,25 +2,26 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { silentLogger } from "../../../src/base/log.ts";
 import { systemClock } from "../../../src/base/clock.ts";
+import { silentLogger } from "../../../src/base/log.ts";
 import { openDataFolder } from "../../../src/store/data-folder.ts";
 import { SqliteStore } from "../../../src/store/sqlite.ts";
 import type { StoredState } from "../../../src/store/store.ts";
 import { Random } from "../../fault/random.ts";
 import { Disk, type DiskOptions, type Image, writeImage } from "./disk.ts";
-import type { Step } from "./recording.ts";
+import type { Recording, Step } from "./recording.ts";
 
-/** In each test. */
-export const cutsWanted = Number(process.env.HOOKMQ_POWER_CUTS ?? 40);
+/** In each test; a test with many disks of little to say takes a part of them. */
+export const cutsWanted = Number(process.env.HOOKMQ_POWER_CUTS ?? 24);
 export const seedWanted = Number(process.env.HOOKMQ_POWER_CUT_SEED ?? 1);
 
 export interface Exploration {
-  steps: readonly Step[];
-  disk: DiskOptions;
+  recording: Recording;
+  names: DiskOptions["names"];
   /** The data folder, within the recorded one. */
   directory: string;
-  cuts: number;
+  /** `every`: one after each step. */
+  cuts: number | "every";
   seed: number;
   /** What is wrong with a store that opened and is whole, given what had been noted before the cut; empty when nothing is. */
   judge: (state: StoredState, notes: readonly string[]) => string[];
@@ -34,93 +35,118 @@ export interface Findings {
   faults: string[];
 }
 
-async function explore({ steps, disk: options, directory, cuts, seed, judge }: Exploration): Promise<Findings> {
+/** Tries the cuts, and says what was tried. */
+export async function explore(title: string, exploration: Exploration): Promise<Findings> {
+  const { recording, names, directory, cuts, seed, judge } = exploration;
+  const { steps } = recording;
+  const points = cuts === "every" ? new Map(steps.map((_, i) => [i + 1, 1])) : choosePoints(steps, cuts, seed);
   const findings: Findings = { cuts: 0, cutsInCheckpoints: 0, faults: [] };
-  const points = choosePoints(steps, cuts, new Random(seed));
-  const disk = new Disk(options);
-  const checkpoints = new CheckpointWatch();
-  const notes: string[] = [];
-  for (let done = 0; done <= steps.length; done++) {
+  const playback = new Playback(recording, names);
+  do {
+    const { done } = playback;
     for (let again = 0; again < (points.get(done) ?? 0); again++) {
-      // Of the cut alone, so that one can be had without those before it.
-      const image = disk.cut(new Random(seed * 1_000_003 + done * 101 + again));
-      const found = await open(image, directory);
-      const faults = typeof found === "string" ? [found] : judge(found, notes);
-      for (const fault of faults)
-        findings.faults.push(`seed ${seed}, cut ${again} after step ${done} of ${steps.length}: ${fault}`);
+      // Its chance is its own, so that it can be had without those before it.
+      const image = playback.disk.cut(new Random(seed * 1_000_003 + done * 101 + again));
+      const found = await openAfterCut(image, directory);
+      const faults = typeof found === "string" ? [found] : judge(found, playback.notes);
+      for (const fault of faults) findings.faults.push(`seed ${seed}, cut ${again} after step ${done}: ${fault}`);
       findings.cuts++;
-      if (checkpoints.isUnderWay) findings.cutsInCheckpoints++;
+      if (playback.checkpoints.isUnderWay) findings.cutsInCheckpoints++;
     }
-    if (done === steps.length) break;
-    const step = steps[done];
-    disk.play(step);
-    checkpoints.see(step);
-    if (step.type === "noted") notes.push(step.text);
+  } while (playback.next());
+  say(title, exploration, playback, findings);
+  return findings;
+}
+
+/** What a cut leaves, and had been noted by then, at a moment of the seed's choice in a checkpoint. */
+export function cutInCheckpoint(recording: Recording, names: DiskOptions["names"], seed: number) {
+  const random = new Random(seed);
+  const done = random.pick(stepsOf(recording.steps).inCheckpoints);
+  const playback = new Playback(recording, names);
+  while (playback.done < done) playback.next();
+  return { image: playback.disk.cut(random), notes: playback.notes };
+}
+
+/** A recording played step by step. */
+class Playback {
+  readonly disk: Disk;
+  readonly checkpoints = new CheckpointWatch();
+  readonly notes: string[] = [];
+  /** So many steps. */
+  done = 0;
+  private readonly steps: readonly Step[];
+
+  constructor({ before, steps }: Recording, names: DiskOptions["names"]) {
+    this.disk = new Disk({ before, names });
+    this.steps = steps;
   }
-  return findings;
+
+  /** False at the end. */
+  next(): boolean {
+    if (this.done === this.steps.length) return false;
+    const step = this.steps[this.done++];
+    this.disk.play(step);
+    this.checkpoints.see(step);
+    if (step.type === "noted") this.notes.push(step.text);
+    return true;
+  }
 }
 
-/** `explore`, saying what was tried. */
-export async function exploreAloud(title: string, exploration: Exploration): Promise<Findings> {
-  const findings = await explore(exploration);
-  const { steps, seed } = exploration;
-  const checkpoints = new CheckpointWatch();
-  for (const step of steps) checkpoints.see(step);
-  const bytes = steps.reduce((sum, step) => sum + (step.type === "written" ? step.bytes.length : 0), 0);
-  const count = (type: Step["type"]) => steps.filter((step) => step.type === type).length;
-  console.log(
-    `${title}: ${steps.length} steps, ${Math.round(bytes / 2 ** 20)} MiB written, ${count("synced")} syncs, ` +
-      `${count("noted")} obligations, ${checkpoints.seen} checkpoints, ${checkpoints.restarts} logs begun, ${checkpoints.logCuts} cut off; ` +
-      `seed ${seed}: ${findings.cuts} cuts, ${findings.cutsInCheckpoints} in a checkpoint; ${findings.faults.length} faults`,
-  );
-  return findings;
-}
-
-/** How often to cut after so many steps. The first and the last are always among them. */
-function choosePoints(steps: readonly Step[], cuts: number, random: Random): Map<number, number> {
-  const points = new Map<number, number>();
-  const cutAfter = (done: number) => points.set(done, (points.get(done) ?? 0) + 1);
-  cutAfter(steps.length);
-  const checkpoints = new CheckpointWatch();
-  const telling = steps.flatMap((step, i) => {
-    checkpoints.see(step);
-    const tells = step.type !== "written" && step.type !== "noted";
-    // Just before it and just after it.
-    return tells ? [i, i + 1] : checkpoints.isUnderWay ? [i + 1] : [];
+/** How often to cut after so many steps: at the end, a third of the others anywhere, and the rest where it may hurt. */
+function choosePoints(steps: readonly Step[], cuts: number, seed: number): Map<number, number> {
+  const random = new Random(seed);
+  const { inCheckpoints, atEdges } = stepsOf(steps);
+  const chosen = Array.from({ length: cuts - 1 }, () => {
+    const where = random.next();
+    if (where < 1 / 3) return random.below(steps.length + 1);
+    return random.pick(where < 2 / 3 && inCheckpoints.length > 0 ? inCheckpoints : atEdges);
   });
-  // A third of them anywhere.
-  while ([...points.values()].reduce((sum, count) => sum + count, 0) < cuts)
-    cutAfter(random.chance(1 / 3) ? random.below(steps.length + 1) : random.pick(telling));
+  const points = new Map<number, number>();
+  for (const done of [...chosen, steps.length]) points.set(done, (points.get(done) ?? 0) + 1);
   return points;
 }
 
-/** Follows the data file: from the first write into it to the sync that ends the checkpoint. */
+/** Where a cut may hurt: after so many steps. */
+function stepsOf(steps: readonly Step[]): { inCheckpoints: number[]; atEdges: number[] } {
+  const checkpoints = new CheckpointWatch();
+  const inCheckpoints: number[] = [];
+  const atEdges: number[] = [];
+  for (const [i, step] of steps.entries()) {
+    checkpoints.see(step);
+    if (checkpoints.isUnderWay) inCheckpoints.push(i + 1);
+    // Just before a sync, a name or a cut, and just after it.
+    else if (step.type !== "written" && step.type !== "noted") atEdges.push(i, i + 1);
+  }
+  return { inCheckpoints, atEdges };
+}
+
+/** Follows the files of SQLite: a checkpoint lasts from the first write into the data file to the sync that ends it. */
 class CheckpointWatch {
   isUnderWay = false;
-  seen = 0;
-  /** The log begun anew. */
-  restarts = 0;
-  /** The log cut to nothing. */
-  logCuts = 0;
+  checkpoints = 0;
+  /** The log begun anew; cut to nothing. */
+  logsBegun = 0;
+  logsCut = 0;
   private dataFile: number | undefined;
   private log: number | undefined;
 
   see(step: Step): void {
-    if (step.type === "created" && step.path.endsWith(".db")) this.dataFile = step.inode;
-    if (step.type === "created" && step.path.endsWith("-wal")) this.log = step.inode;
-    if (step.type === "written" && step.inode === this.log && step.offset === 0) this.restarts++;
-    if (step.type === "truncated" && step.inode === this.log) this.logCuts++;
-    if (step.inode !== this.dataFile || this.log === undefined) return;
-    if (step.type === "written" && !this.isUnderWay) {
+    const { type, inode } = step;
+    if (type === "created" && step.path.endsWith(".db")) this.dataFile = inode;
+    if (type === "created" && step.path.endsWith("-wal")) this.log = inode;
+    if (type === "written" && inode === this.log && step.offset === 0) this.logsBegun++;
+    if (type === "truncated" && inode === this.log) this.logsCut++;
+    if (inode !== this.dataFile || this.log === undefined) return;
+    if (type === "written" && !this.isUnderWay) {
       this.isUnderWay = true;
-      this.seen++;
+      this.checkpoints++;
     }
-    if (step.type === "synced") this.isUnderWay = false;
+    if (type === "synced") this.isUnderWay = false;
   }
 }
 
-/** What the store holds that a broker finds after the cut, or why it is not whole. */
-async function open(image: Image, directory: string): Promise<StoredState | string> {
+/** What the store holds that is found after the cut, or why it is not whole. */
+async function openAfterCut(image: Image, directory: string): Promise<StoredState | string> {
   const place = mkdtempSync(path.join(tmpdir(), "hookmq-after-cut-"));
   try {
     writeImage(image, place);
@@ -139,4 +165,16 @@ async function open(image: Image, directory: string): Promise<StoredState | stri
   } finally {
     rmSync(place, { recursive: true });
   }
+}
+
+function say(title: string, { recording, seed }: Exploration, { checkpoints }: Playback, findings: Findings): void {
+  const { steps } = recording;
+  const bytes = steps.reduce((sum, step) => sum + (step.type === "written" ? step.bytes.length : 0), 0);
+  const count = (type: Step["type"]) => steps.filter((step) => step.type === type).length;
+  console.log(
+    `${title}: ${steps.length} steps, ${(bytes / 2 ** 20).toFixed(1)} MiB, ${count("synced")} syncs, ` +
+      `${count("noted")} obligations, ${checkpoints.checkpoints} checkpoints, ${checkpoints.logsBegun} logs begun, ` +
+      `${checkpoints.logsCut} cut off; seed ${seed}: ${findings.cuts} cuts, ${findings.cutsInCheckpoints} of them in a ` +
+      `checkpoint, ${findings.faults.length} faults`,
+  );
 }

@@ -11,27 +11,24 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { SyncPolicy } from "../../../src/store/options.ts";
 import type { StoredState } from "../../../src/store/store.ts";
-import { Disk } from "./disk.ts";
-import { cutsWanted, type Exploration, exploreAloud, seedWanted } from "./exploring.ts";
-import { buildLayer, readJournal, recordedBy, type Snapshot, type Step, snapshotOf } from "./recording.ts";
+import { Disk, writeImage } from "./disk.ts";
+import { cutInCheckpoint, cutsWanted, explore, seedWanted } from "./exploring.ts";
+import { buildLayer, type Recording, readJournal, recordedBy, type Step, snapshotOf } from "./recording.ts";
 import { differences, lastBatch } from "./workload.ts";
 import { type WriterPlan, writerFile } from "./writer.ts";
 
 type Skip = (note: string) => never;
 
 /** Steps: in the middle of the first wave, and of a transaction. */
-const killedAfter = 9001;
+const midWave = 9001;
+/** Steps: the store is made, and has acknowledged its first batches. */
+const firstMoments = 200;
 
 let root: string;
 beforeAll(() => {
   root = realpathSync(mkdtempSync(path.join(tmpdir(), "hookmq-power-cut-")));
 });
 afterAll(() => rmSync(root, { recursive: true }));
-
-interface Recorded {
-  before: Snapshot;
-  steps: Step[];
-}
 
 let folders = 0;
 function newFolder(): string {
@@ -46,7 +43,7 @@ async function record(
   folder: string,
   plan: WriterPlan,
   lives: readonly { killAfter?: number }[],
-): Promise<Recorded> {
+): Promise<Recording> {
   const library = buildLayer(root, skip);
   const journal = `${folder}.journal`;
   const before = snapshotOf(folder);
@@ -62,17 +59,17 @@ async function record(
   return { before, steps: readJournal(journal) };
 }
 
-const recordings = new Map<SyncPolicy, Promise<Recorded>>();
+const recordings = new Map<SyncPolicy, Promise<Recording>>();
 
 /** A wave in two lives, on a data folder that was there and empty; recorded once. */
-function recordedWith(skip: Skip, sync: SyncPolicy): Promise<Recorded> {
+function recordingWith(sync: SyncPolicy, skip: Skip): Promise<Recording> {
   const make = () => {
     const folder = newFolder();
-    return record(skip, folder, { directory: folder, sync, wave: 1 }, [{ killAfter: killedAfter }, {}]);
+    return record(skip, folder, { directory: folder, sync, wave: 1 }, [{ killAfter: midWave }, {}]);
   };
-  const recorded = recordings.get(sync) ?? make();
-  recordings.set(sync, recorded);
-  return recorded;
+  const recording = recordings.get(sync) ?? make();
+  recordings.set(sync, recording);
+  return recording;
 }
 
 /** What nobody may take any more is there, in whole batches, and in their order. */
@@ -83,10 +80,10 @@ function judge(state: StoredState, notes: readonly string[]): string[] {
   return [...lost, ...differences(state, found)];
 }
 
-const common = { directory: "", cuts: cutsWanted, seed: seedWanted, judge } as const;
+const common = { names: "own", directory: "", cuts: cutsWanted, seed: seedWanted, judge } as const;
 
 test("the recording misses nothing: played in full, it gives every file byte for byte", async ({ skip }) => {
-  const { before, steps } = await recordedWith(skip, "commit");
+  const { before, steps } = await recordingWith("commit", skip);
   const disk = new Disk({ before, names: "own" });
   for (const step of steps) disk.play(step);
   const image = disk.present();
@@ -101,39 +98,78 @@ test("the recording misses nothing: played in full, it gives every file byte for
 describe("wherever the power goes, the store is whole and nothing is lost that was safe", () => {
   for (const sync of ["commit", "interval", "none"] as const) {
     test(`sync = ${sync}`, async ({ skip }) => {
-      const { before, steps } = await recordedWith(skip, sync);
-      const findings = await exploreAloud(`sync = ${sync}`, { ...common, steps, disk: { before, names: "own" } });
-      expect(findings.faults).toEqual([]);
-      expect(findings.cutsInCheckpoints).toBeGreaterThan(0);
+      const recording = await recordingWith(sync, skip);
+      const { faults, cutsInCheckpoints } = await explore(`sync = ${sync}`, { ...common, recording });
+      expect(faults).toEqual([]);
+      expect(cutsInCheckpoints).toBeGreaterThan(0);
     });
   }
 });
 
-describe("the model finds what is lost", () => {
-  const without = (steps: readonly Step[], inode: number) =>
-    steps.filter((step) => !((step.type === "sync-begun" || step.type === "synced") && step.inode === inode));
-  const inodeOf = (steps: readonly Step[], name: string) =>
-    steps.find((step) => step.type === "created" && path.basename(step.path) === name)!.inode;
+test("the power goes again while the store goes on after a cut", async ({ skip }) => {
+  const first = cutInCheckpoint(await recordingWith("commit", skip), "own", seedWanted);
+  const folder = newFolder();
+  writeImage(first.image, folder);
+  const recording = await record(skip, folder, { directory: folder, sync: "commit", wave: 1 }, [
+    { killAfter: midWave },
+  ]);
+  const { faults } = await explore("after a cut", {
+    ...common,
+    recording,
+    judge: (state, notes) => judge(state, [...first.notes, ...notes]),
+  });
+  expect(faults).toEqual([]);
+});
 
-  for (const [title, cheat, expected] of [
-    ["when nothing is ever synced", (steps) => steps.filter(({ type }) => type !== "synced"), /lost/],
-    ["when the log is not", (steps) => without(steps, inodeOf(steps, "hookmq.db-wal")), /lost/],
+describe("the power goes at each step of a first start", () => {
+  async function faultsOf(skip: Skip, title: string, directory: string, names: "own" | "any"): Promise<string[]> {
+    const folder = newFolder();
+    const plan = { directory: path.join(folder, directory), sync: "commit", wave: 1 } as const;
+    const recording = await record(skip, folder, plan, [{ killAfter: firstMoments }]);
+    const { faults } = await explore(title, { ...common, recording, names, directory, cuts: "every" });
+    return faults;
+  }
+
+  test("in a folder that is there", async ({ skip }) => {
+    expect(await faultsOf(skip, "first start", "", "own")).toEqual([]);
+  });
+
+  test("in a folder that it makes", async ({ skip }) => {
+    expect(await faultsOf(skip, "first start, new folder", "new/data", "any")).toEqual([]);
+  });
+
+  // Of the folders that it makes nobody syncs the parent. The journals of ext4 and XFS take their names along.
+  test.fails("in a folder that it makes, on a disk where names are synced with their folder alone", async ({
+    skip,
+  }) => {
+    expect(await faultsOf(skip, "first start, new folder, POSIX", "new/data", "own")).toEqual([]);
+  });
+});
+
+describe("the model finds what is lost", () => {
+  const inodeOf = (steps: readonly Step[], name: string) =>
+    steps.find((step) => step.type === "created" && path.basename(step.path) === name)?.inode;
+
+  for (const [title, inodeUnsynced, expected] of [
+    ["when nothing is ever synced", () => "all", /lost/],
+    ["when the log is not", ({ steps }) => inodeOf(steps, "hookmq.db-wal"), /lost/],
     [
       "when the data file is not, after a checkpoint",
-      (steps) => without(steps, inodeOf(steps, "hookmq.db")),
-      /not whole|cannot be used/,
+      ({ steps }) => inodeOf(steps, "hookmq.db"),
+      /whole|cannot be used/,
     ],
-    ["when the folder is not", (steps, before) => without(steps, before.found[0].inode), /lost/],
-  ] as const satisfies readonly (readonly [string, (steps: Step[], before: Snapshot) => Step[], RegExp])[]) {
+    ["when the folder is not", ({ before }) => before.found[0].inode, /lost/],
+  ] as const satisfies readonly (readonly [string, (recording: Recording) => unknown, RegExp])[]) {
     test(title, async ({ skip }) => {
-      const { before, steps } = await recordedWith(skip, "commit");
-      const exploration: Exploration = {
-        ...common,
-        steps: cheat(steps, before),
-        disk: { before, names: "own" },
-        cuts: 10,
-      };
-      const { faults } = await exploreAloud(title, exploration);
+      const recording = await recordingWith("commit", skip);
+      const unsynced = inodeUnsynced(recording);
+      expect(unsynced).toBeDefined();
+      const steps = recording.steps.filter(
+        ({ type, inode }) => type !== "synced" || (unsynced !== "all" && inode !== unsynced),
+      );
+      expect(steps.length).toBeLessThan(recording.steps.length);
+      const cheated = { ...recording, steps };
+      const { faults } = await explore(title, { ...common, recording: cheated, cuts: 10 });
       expect(faults.filter((fault) => expected.test(fault))).not.toEqual([]);
     });
   }

@@ -20,6 +20,11 @@ export type Step = {
   | { type: "noted"; text: string }
 );
 
+export interface Recording {
+  before: Snapshot;
+  steps: readonly Step[];
+}
+
 /** As `journal.c` numbers them, from 1. */
 const kinds = [
   "created",
