@@ -1,6 +1,7 @@
 /** The power goes while a whole broker works: what a publisher has its PUBACK for is owed to subscriber and webhook after it. */
 import assert from "node:assert/strict";
-import { mkdirSync, realpathSync } from "node:fs";
+import { mkdirSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import path from "node:path";
 import { expect } from "vitest";
 import type { StoredState } from "../../../src/store/store.ts";
@@ -8,7 +9,7 @@ import { test } from "../../e2e/support/place.ts";
 import { deadPort } from "../../e2e/support/receivers.ts";
 import { TestClient } from "../../support/client.ts";
 import { writeImage } from "./disk.ts";
-import { cutInCheckpoint, cutsWanted, explore, seedWanted } from "./exploring.ts";
+import { cutInCheckpoint, cutsWanted, explore, scratchFolder, seedWanted } from "./exploring.ts";
 import { buildLayer, Notes, readJournal, recordedBy, snapshotOf } from "./recording.ts";
 
 const messages = 1500;
@@ -46,8 +47,10 @@ test("what had its PUBACK is owed to subscriber and webhook, and a broker goes o
   skip,
 }) => {
   const library = buildLayer(place.folder, skip);
-  const folder = path.join(realpathSync(place.folder), "disk");
-  const journal = `${folder}.journal`;
+  const scratch = scratchFolder();
+  place.whenLeaving(() => rm(scratch, { recursive: true }));
+  const folder = path.join(scratch, "disk");
+  const journal = path.join(scratch, "journal");
   mkdirSync(folder);
   const before = snapshotOf(folder);
   const configuration = (directory: string, port: number) => `
@@ -89,7 +92,7 @@ test("what had its PUBACK is owed to subscriber and webhook, and a broker goes o
   expect(cutsInCheckpoints).toBeGreaterThan(0);
 
   const found = cutInCheckpoint(recording, "own", seedWanted);
-  const after = place.file("after");
+  const after = path.join(scratch, "after");
   writeImage(found.image, after);
   const again = await place.startBroker(configuration(after, dead));
   const resumed = await TestClient.connect(again.port, lasting);

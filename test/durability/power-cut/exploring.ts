@@ -1,5 +1,5 @@
 /** Takes the power away at many steps of a recording, and judges what is found on each disk. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, realpathSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { systemClock } from "../../../src/base/clock.ts";
@@ -9,11 +9,23 @@ import { SqliteStore } from "../../../src/store/sqlite.ts";
 import type { StoredState } from "../../../src/store/store.ts";
 import { Random } from "../../fault/random.ts";
 import { Disk, type DiskOptions, type Image, writeImage } from "./disk.ts";
-import type { Recording, Step } from "./recording.ts";
+import type { Recording, Snapshot, Step } from "./recording.ts";
 
-/** In each test; a test with many disks of little to say takes a part of them. */
-export const cutsWanted = Number(process.env.HOOKMQ_POWER_CUTS ?? 24);
+/** In each test of a long recording; of a short one more are tried, they are cheap. */
+export const cutsWanted = Number(process.env.HOOKMQ_POWER_CUTS ?? 16);
 export const seedWanted = Number(process.env.HOOKMQ_POWER_CUT_SEED ?? 1);
+
+/** A folder of the caller's own: in memory where there is room, since nothing here needs a disk and another may need it. */
+export function scratchFolder(): string {
+  const inMemory = "/dev/shm";
+  const roomy = existsSync(inMemory) && roomIn(inMemory) > 2 ** 30;
+  return realpathSync(mkdtempSync(path.join(roomy ? inMemory : tmpdir(), "hookmq-power-cut-")));
+}
+
+function roomIn(folder: string): number {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize;
+}
 
 export interface Exploration {
   recording: Recording;
@@ -39,7 +51,7 @@ export interface Findings {
 export async function explore(title: string, exploration: Exploration): Promise<Findings> {
   const { recording, names, directory, cuts, seed, judge } = exploration;
   const { steps } = recording;
-  const points = cuts === "every" ? new Map(steps.map((_, i) => [i + 1, 1])) : choosePoints(steps, cuts, seed);
+  const points = cuts === "every" ? new Map(steps.map((_, i) => [i + 1, 1])) : choosePoints(recording, cuts, seed);
   const findings: Findings = { cuts: 0, cutsInCheckpoints: 0, faults: [] };
   const playback = new Playback(recording, names);
   do {
@@ -61,7 +73,7 @@ export async function explore(title: string, exploration: Exploration): Promise<
 /** What a cut leaves, and had been noted by then, at a moment of the seed's choice in a checkpoint. */
 export function cutInCheckpoint(recording: Recording, names: DiskOptions["names"], seed: number) {
   const random = new Random(seed);
-  const done = random.pick(stepsOf(recording.steps).inCheckpoints);
+  const done = random.pick(stepsOf(recording).inCheckpoints);
   const playback = new Playback(recording, names);
   while (playback.done < done) playback.next();
   return { image: playback.disk.cut(random), notes: playback.notes };
@@ -70,7 +82,7 @@ export function cutInCheckpoint(recording: Recording, names: DiskOptions["names"
 /** A recording played step by step. */
 class Playback {
   readonly disk: Disk;
-  readonly checkpoints = new CheckpointWatch();
+  readonly checkpoints: CheckpointWatch;
   readonly notes: string[] = [];
   /** So many steps. */
   done = 0;
@@ -78,6 +90,7 @@ class Playback {
 
   constructor({ before, steps }: Recording, names: DiskOptions["names"]) {
     this.disk = new Disk({ before, names });
+    this.checkpoints = new CheckpointWatch(before);
     this.steps = steps;
   }
 
@@ -93,22 +106,22 @@ class Playback {
 }
 
 /** How often to cut after so many steps: at the end, a third of the others anywhere, and the rest where it may hurt. */
-function choosePoints(steps: readonly Step[], cuts: number, seed: number): Map<number, number> {
+function choosePoints(recording: Recording, cuts: number, seed: number): Map<number, number> {
   const random = new Random(seed);
-  const { inCheckpoints, atEdges } = stepsOf(steps);
+  const { inCheckpoints, atEdges } = stepsOf(recording);
   const chosen = Array.from({ length: cuts - 1 }, () => {
     const where = random.next();
-    if (where < 1 / 3) return random.below(steps.length + 1);
+    if (where < 1 / 3) return random.below(recording.steps.length + 1);
     return random.pick(where < 2 / 3 && inCheckpoints.length > 0 ? inCheckpoints : atEdges);
   });
   const points = new Map<number, number>();
-  for (const done of [...chosen, steps.length]) points.set(done, (points.get(done) ?? 0) + 1);
+  for (const done of [...chosen, recording.steps.length]) points.set(done, (points.get(done) ?? 0) + 1);
   return points;
 }
 
 /** Where a cut may hurt: after so many steps. */
-function stepsOf(steps: readonly Step[]): { inCheckpoints: number[]; atEdges: number[] } {
-  const checkpoints = new CheckpointWatch();
+function stepsOf({ before, steps }: Recording): { inCheckpoints: number[]; atEdges: number[] } {
+  const checkpoints = new CheckpointWatch(before);
   const inCheckpoints: number[] = [];
   const atEdges: number[] = [];
   for (const [i, step] of steps.entries()) {
@@ -130,10 +143,13 @@ class CheckpointWatch {
   private dataFile: number | undefined;
   private log: number | undefined;
 
+  constructor({ found }: Snapshot) {
+    for (const { path, inode } of found) this.meet(path, inode);
+  }
+
   see(step: Step): void {
     const { type, inode } = step;
-    if (type === "created" && step.path.endsWith(".db")) this.dataFile = inode;
-    if (type === "created" && step.path.endsWith("-wal")) this.log = inode;
+    if (type === "created") this.meet(step.path, inode);
     if (type === "written" && inode === this.log && step.offset === 0) this.logsBegun++;
     if (type === "truncated" && inode === this.log) this.logsCut++;
     if (inode !== this.dataFile || this.log === undefined) return;
@@ -143,11 +159,16 @@ class CheckpointWatch {
     }
     if (type === "synced") this.isUnderWay = false;
   }
+
+  private meet(path: string, inode: number): void {
+    if (path.endsWith(".db")) this.dataFile = inode;
+    if (path.endsWith("-wal")) this.log = inode;
+  }
 }
 
 /** What the store holds that is found after the cut, or why it is not whole. */
 async function openAfterCut(image: Image, directory: string): Promise<StoredState | string> {
-  const place = mkdtempSync(path.join(tmpdir(), "hookmq-after-cut-"));
+  const place = scratchFolder();
   try {
     writeImage(image, place);
     const folder = openDataFolder(path.join(place, directory));
