@@ -12,7 +12,7 @@ import { Disk, type DiskOptions, type Image, writeImage } from "./disk.ts";
 import type { Recording, Snapshot, Step } from "./recording.ts";
 
 /** In each test of a long recording; of a short one more are tried, they are cheap. */
-export const cutsWanted = Number(process.env.HOOKMQ_POWER_CUTS ?? 16);
+export const cutsWanted = Number(process.env.HOOKMQ_POWER_CUTS ?? 12);
 export const seedWanted = Number(process.env.HOOKMQ_POWER_CUT_SEED ?? 1);
 
 /** A folder of the caller's own: in memory where there is room, since nothing here needs a disk and another may need it. */

@@ -169,7 +169,7 @@ describe("the model finds what is lost", () => {
       const whole = await recordingWith("commit", skip);
       const recording = without(whole, (inode) => isMissing(inode, whole));
       expect(recording.steps.length).toBeLessThan(whole.steps.length);
-      const { faults } = await explore(title, { ...common, recording, cuts: 8 });
+      const { faults } = await explore(title, { ...common, recording, cuts: 12 });
       expect(faults.filter((fault) => expected.test(fault))).not.toEqual([]);
     });
   }
