@@ -13,6 +13,14 @@ export default defineConfig({
       { test: { ...shared, name: "hostile", include: ["test/hostile/**/*.test.ts"] } },
       { test: { ...shared, name: "fault", include: ["test/fault/**/*.test.ts"], testTimeout: 120_000 } },
       { test: { ...shared, name: "e2e", include: ["test/e2e/**/*.test.ts"], testTimeout: 60_000 } },
+      {
+        test: {
+          ...shared,
+          name: "power-cut",
+          include: ["test/durability/power-cut/**/*.test.ts"],
+          testTimeout: 600_000,
+        },
+      },
       { test: { ...shared, name: "docs", include: ["test/docs/**/*.test.ts"], testTimeout: 60_000 } },
     ],
   },
