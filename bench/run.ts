@@ -188,7 +188,7 @@ function commandLine(): Command {
     )
     .addOption(new Option("--backlog <n>", "events in `backlog` (default: 1000000)").argParser(events))
     .option("--disk <folder>", "where brokers keep their files (default: the folder for temporary files, or /var/tmp)")
-    .option("--quick", "one short run each, 256 bytes, fewer connections: under three minutes")
+    .option("--quick", "one short run each, 256 bytes, fewer connections: about three minutes")
     .option("--json <file>", "where to write the results (default: bench/results/<date>.json)")
     .option("--list", "say what the scenarios are");
 }

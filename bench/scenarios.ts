@@ -299,8 +299,6 @@ export function peersFor({ peers, onRequest }: Scenario, asked: readonly PeerNam
 const throughput: readonly FigureName[] = ["messagesPerSecond"];
 const ofBacklog: readonly FigureName[] = [
   "acknowledgedPerSecond",
-  "ackMicrosP50",
-  "ackMicrosP99",
   "residentMibBefore",
   "residentMibGrown",
   "startMillis",
