@@ -50,7 +50,7 @@ async function bench(options: Options): Promise<number> {
     seconds: options.seconds ?? (options.quick ? 0.8 : 1),
     warmupSeconds: options.quick ? 0.5 : 0.7,
     connections: options.quick ? 2_000 : 10_000,
-    awayMessages: options.quick ? 20_000 : 100_000,
+    awayMessages: options.quick ? 50_000 : 100_000,
     queuedMessages: options.quick ? 10_000 : 100_000,
     backlogEvents: options.backlog ?? (options.quick ? 50_000 : 1_000_000),
   };

@@ -178,7 +178,7 @@ export const scenarios: readonly Scenario[] = [
         qos,
         payloadBytes,
         variant: `${settings.awayMessages}`,
-        figures: ["acknowledgedPerSecond", "drainedPerSecond"],
+        figures: ["acknowledgedPerSecond", "brokerMicrosPerMessage", "drainedPerSecond"],
         job: backlog({ shape: "fan-in", subscribers: 1, qos, payloadBytes, messages: settings.awayMessages }),
       })),
   },
@@ -373,7 +373,7 @@ function typicalEvent(settings: Settings): QosAndPayload[] {
 function durable(settings: Settings, load: Load): Cell[] {
   return typical(settings, [1]).map((cell) => ({
     ...cell,
-    figures: throughput,
+    figures: [...throughput, "brokerMicrosPerMessage"] as const,
     job: flow(settings, cell, { ...load, persistent: true }),
   }));
 }

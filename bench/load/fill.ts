@@ -146,10 +146,12 @@ class Fill implements SendLedger {
       return { figures: {}, counts, failure: `${missing} of ${job.messages} messages were not acknowledged` };
     }
     const micros = end.micros - begin.micros;
+    const acknowledged = end.acknowledged - begin.acknowledged;
     const brokerCpuSeconds = begin.broker && end.broker && end.broker.cpuSeconds - begin.broker.cpuSeconds;
     return {
       figures: {
-        acknowledgedPerSecond: ((end.acknowledged - begin.acknowledged) * 1e6) / micros,
+        acknowledgedPerSecond: (acknowledged * 1e6) / micros,
+        brokerMicrosPerMessage: brokerCpuSeconds && (brokerCpuSeconds * 1e6) / acknowledged,
         ackMicrosP50: this.ackLatency.percentile(50),
         ackMicrosP99: this.ackLatency.percentile(99),
       },
