@@ -230,9 +230,12 @@ export const scenarios: readonly Scenario[] = [
     peers: oursWithAndWithoutDisk,
     runs: 7,
     cells: (settings) =>
-      typical(settings, [0, 1]).map((cell) => ({
+      typical(
+        settings,
+        settings.qos.filter((qos) => qos < 2),
+      ).map((cell) => ({
         ...cell,
-        figures: throughput,
+        figures: [...throughput, "brokerMicrosPerMessage"],
         job: flow(settings, cell, { shape: "fan-in", publishers: 50, subscribers: 1 }),
       })),
   },
