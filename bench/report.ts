@@ -1,6 +1,6 @@
 /** Runs in, medians and ratios out: a table for people, a JSON document for later comparison. */
 import type { FigureName, LoadResult } from "./load/job.ts";
-import type { PeerName } from "./peers/peers.ts";
+import { ours, type PeerName } from "./peers/peers.ts";
 import type { Cell } from "./scenarios.ts";
 
 export interface Measured {
@@ -18,11 +18,15 @@ export interface Row {
   figure: FigureName;
   /** Over the runs that did not fail; a peer whose runs all failed is absent. */
   medians: Partial<Record<PeerName, number>>;
-  /** HookMQ divided by the peer. */
+  /** The peer that is judged: HookMQ, on disk if that ran. */
+  subject?: PeerName;
+  /** The subject divided by the peer. */
   ratios: Partial<Record<PeerName, number>>;
   notes: string[];
 }
 
+/** Runs that differ by more than this share of their median are told. */
+const spreadMax = 0.15;
 /** From here on the generator has no time left, and was perhaps what held the run back. */
 const busyPercent = 95;
 /** A message handed to its socket later than this spoils a latency figure. */
@@ -30,6 +34,7 @@ const lateMicros = 500;
 
 export function rowsOf({ scenario, cell, runs }: Measured): Row[] {
   const peers = Object.keys(runs) as PeerName[];
+  const subject = ours.find((peer) => peers.includes(peer));
   const notes = peers.flatMap((peer) => notesOn(peer, runs[peer]!));
   return cell.figures.map((figure, index) => {
     const medians: Row["medians"] = {};
@@ -39,11 +44,25 @@ export function rowsOf({ scenario, cell, runs }: Measured): Row[] {
     }
     const ratios: Row["ratios"] = {};
     for (const peer of peers) {
-      if (peer === "hookmq" || medians.hookmq === undefined || !medians[peer]) continue;
-      ratios[peer] = medians.hookmq / medians[peer];
+      if (subject === undefined || peer === subject || medians[subject] === undefined || !medians[peer]) continue;
+      ratios[peer] = medians[subject] / medians[peer];
     }
     const { variant, qos, payloadBytes } = cell;
-    return { scenario, variant, qos, payloadBytes, figure, medians, ratios, notes: index === 0 ? notes : [] };
+    return {
+      scenario,
+      variant,
+      qos,
+      payloadBytes,
+      figure,
+      medians,
+      subject,
+      ratios,
+      notes: [
+        ...(index === 0 ? notes : []),
+        ...(subject === undefined ? [] : addedTo(medians, subject, cell.addedTo)),
+        ...peers.flatMap((peer) => spreadOf(peer, figuresOf(runs[peer]!, figure))),
+      ],
+    };
   });
 }
 
@@ -62,9 +81,22 @@ export function median(values: readonly number[]): number | undefined {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
+/** A table for each group of rows that have their brokers in common, so that no column is empty. */
+export function tablesOf(measured: readonly Measured[]): string {
+  const groups = new Map<string, { peers: PeerName[]; rows: Row[] }>();
+  for (const one of measured) {
+    const peers = Object.keys(one.runs) as PeerName[];
+    const group = groups.get(peers.join()) ?? { peers, rows: [] };
+    group.rows.push(...rowsOf(one));
+    groups.set(peers.join(), group);
+  }
+  return [...groups.values()].map(({ rows, peers }) => tableOf(rows, peers)).join("\n\n");
+}
+
 export function tableOf(rows: readonly Row[], peers: readonly PeerName[]): string {
-  const rivals = peers.includes("hookmq") ? peers.filter((peer) => peer !== "hookmq") : [];
-  const ratioTitles = rivals.map((peer) => `hookmq/${peer}`);
+  const subject = ours.find((peer) => peers.includes(peer));
+  const rivals = subject === undefined ? [] : peers.filter((peer) => peer !== subject);
+  const ratioTitles = rivals.map((peer) => `${subject}/${peer}`);
   const titles = ["scenario", "QoS", "payload", "", "figure", ...peers, ...ratioTitles, "notes"];
   const lines = rows.map((row) => [
     row.scenario,
@@ -98,10 +130,31 @@ const figureTitles: Record<FigureName, string> = {
   eventsPerSecond: "events/s",
   eventMicrosP50: `sent → request p50 µs${lessIsBetter}`,
   eventMicrosP99: `sent → request p99 µs${lessIsBetter}`,
+  acknowledgedPerSecond: "acknowledged/s",
+  drainedPerSecond: "drained/s",
+  startMillis: `start → listening ms${lessIsBetter}`,
+  restartMillis: `restart → listening ms${lessIsBetter}`,
+  firstDeliveryMillis: `restart → first delivery ms${lessIsBetter}`,
+  residentMibBefore: `RSS MiB, idle${lessIsBetter}`,
+  residentMibGrown: `RSS MiB, grown by what waits${lessIsBetter}`,
+  residentMibDraining: `RSS MiB, most in the drain${lessIsBetter}`,
 };
 
 function figuresOf(runs: readonly LoadResult[], figure: FigureName): number[] {
   return runs.flatMap(({ failure, figures }) => (failure === undefined ? (figures[figure] ?? []) : []));
+}
+
+function addedTo(medians: Row["medians"], subject: PeerName, peer: PeerName | undefined): string[] {
+  if (peer === undefined || medians[peer] === undefined || medians[subject] === undefined) return [];
+  const added = medians[subject] - medians[peer];
+  return [`${added < 0 ? "−" : "+"}${grouped(Math.abs(added))} to ${peer}`];
+}
+
+function spreadOf(peer: PeerName, figures: readonly number[]): string[] {
+  const middle = median(figures);
+  if (middle === undefined || figures.length < 3) return [];
+  const [least, most] = [Math.min(...figures), Math.max(...figures)];
+  return most - least > spreadMax * middle ? [`${peer}: ${grouped(least)} to ${grouped(most)}`] : [];
 }
 
 function notesOn(peer: PeerName, runs: readonly LoadResult[]): string[] {

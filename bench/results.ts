@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus, release, tmpdir, totalmem, type } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { SyncCost } from "./disk.ts";
 import { peers, type PeerName } from "./peers/peers.ts";
 import type { Measured, Row } from "./report.ts";
 import type { Settings } from "./scenarios.ts";
@@ -18,12 +19,16 @@ interface Results {
   pinned: boolean;
   /** The machine's load average before the first run. */
   load: number;
+  /** Where brokers kept their files, and what a synced write cost there before the first run and after the last. */
+  disk: string;
+  sync: { before: SyncCost; after: SyncCost } | undefined;
   rows: readonly Row[];
   measured: readonly Measured[];
 }
 
 /** Returns the name of the file. */
-export function writeResults({ file, peers: ran, settings, runs, pinned, load, rows, measured }: Results): string {
+export function writeResults(results: Results): string {
+  const { file, peers: ran, settings, runs, pinned, load, disk, sync, rows, measured } = results;
   const date = new Date().toISOString();
   const document = {
     date,
@@ -36,6 +41,7 @@ export function writeResults({ file, peers: ran, settings, runs, pinned, load, r
       system: `${type()} ${release()}`,
       pinned,
       load,
+      sync,
     },
     settings: { ...settings, runs },
     rows,
@@ -43,7 +49,7 @@ export function writeResults({ file, peers: ran, settings, runs, pinned, load, r
   };
   const path = file ?? join(root, "bench", "results", `${date.slice(0, 16).replace("T", "-").replace(":", "")}.json`);
   mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, `${withoutPlaces(JSON.stringify(document, undefined, 1))}\n`);
+  writeFileSync(path, `${withoutPlaces(JSON.stringify(document, undefined, 1), disk)}\n`);
   return file ?? relative(root, path);
 }
 
@@ -55,6 +61,6 @@ function commandLine(): string {
 }
 
 /** A broker's last words may name files of this machine. */
-function withoutPlaces(text: string): string {
-  return text.replaceAll(root, "").replaceAll(tmpdir(), "");
+function withoutPlaces(text: string, disk: string): string {
+  return text.replaceAll(root, "").replaceAll(disk, "").replaceAll(tmpdir(), "");
 }

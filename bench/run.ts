@@ -1,14 +1,16 @@
 /** `npm run bench`: every scenario on every broker, one broker at a time, the runs of the brokers taking turns. */
 import { loadavg } from "node:os";
 import { Command, InvalidArgumentError, Option } from "commander";
+import { runBacklog } from "./backlog.ts";
+import { diskFolder, isOnDisk, measureSync, type SyncCost } from "./disk.ts";
 import type { Job, LoadResult } from "./load/job.ts";
 import type { Qos } from "./load/packets.ts";
 import { payloadBytesMin } from "./load/stamp.ts";
-import { peerNames, peers, type PeerName } from "./peers/peers.ts";
+import { onDisk, ours, peerNames, peers, type PeerName } from "./peers/peers.ts";
 import { canPin, freePort, generate, startBroker } from "./peers/processes.ts";
-import { headlineOf, rowsOf, tableOf, type Measured } from "./report.ts";
+import { headlineOf, rowsOf, tablesOf, type Measured } from "./report.ts";
 import { writeResults } from "./results.ts";
-import { scenarios, type Cell, type Scenario, type Settings } from "./scenarios.ts";
+import { peersFor, scenarios, type Cell, type Scenario, type Settings } from "./scenarios.ts";
 
 interface Options {
   scenario?: string[];
@@ -16,7 +18,9 @@ interface Options {
   payload?: number[];
   runs?: number;
   seconds?: number;
-  peers: PeerName[];
+  peers?: PeerName[];
+  backlog?: number;
+  disk?: string;
   quick?: true;
   list?: true;
   json?: string;
@@ -46,53 +50,95 @@ async function bench(options: Options): Promise<number> {
     seconds: options.seconds ?? (options.quick ? 0.8 : 1),
     warmupSeconds: options.quick ? 0.5 : 0.7,
     connections: options.quick ? 2_000 : 10_000,
+    awayMessages: options.quick ? 50_000 : 100_000,
+    queuedMessages: options.quick ? 10_000 : 100_000,
+    backlogEvents: options.backlog ?? (options.quick ? 50_000 : 1_000_000),
   };
-  const runs = options.runs ?? (options.quick ? 1 : 3);
+  const runsByDefault = options.quick ? 1 : 3;
   const pinned = canPin();
   if (!pinned)
     say("not pinned: that needs taskset and two cores. Broker and load share cores; expect little of the ratios.");
   const [load] = loadavg();
   if (load > loadMax) say(`the machine is busy (load average ${load.toFixed(1)}): measure again when it is not.`);
 
+  const selected = chosen(options);
+  const disk = options.disk ?? diskFolder();
+  const writes = selected.some(([, peers]) => peers.some((peer) => onDisk.includes(peer)));
+  if (writes && !isOnDisk(disk)) say(`${disk} is no disk but memory: expect nothing of the durable figures.`);
+  const syncBefore = writes ? measureSync(disk) : undefined;
+
   const measured: Measured[] = [];
-  for (const [scenario, peers] of chosen(options)) {
+  for (const [scenario, peers] of selected) {
     const cells = scenario.cells(settings);
+    const runs = options.runs ?? (options.quick ? runsByDefault : (scenario.runs ?? runsByDefault));
     for (const [index, cell] of cells.entries()) {
       const title = `${scenario.name} ${index + 1}/${cells.length}`;
-      measured.push({ scenario: scenario.name, cell, runs: await measure({ title, cell, peers, runs, pinned }) });
+      const among = peers.filter((peer) => cell.peers?.includes(peer) ?? true);
+      if (among.length === 0) continue;
+      const place = { pinned, disk };
+      measured.push({
+        scenario: scenario.name,
+        cell,
+        runs: await measure({ title, cell, peers: among, runs, place }),
+      });
     }
   }
 
   const ran = peerNames.filter((peer) => measured.some(({ runs }) => runs[peer] !== undefined));
   const rows = measured.flatMap(rowsOf);
-  process.stdout.write(`${tableOf(rows, ran)}\n`);
-  say(`written to ${writeResults({ file: options.json, peers: ran, settings, runs, pinned, load, rows, measured })}`);
-  return measured.some(({ runs }) => runs.hookmq?.some(({ failure }) => failure !== undefined)) ? 1 : 0;
+  process.stdout.write(`${tablesOf(measured)}\n`);
+  const sync = syncBefore && { before: syncBefore, after: measureSync(disk) };
+  if (sync !== undefined) process.stdout.write(`\n${syncLine(sync)}\n`);
+  const runs = options.runs ?? runsByDefault;
+  const file = writeResults({
+    file: options.json,
+    peers: ran,
+    settings,
+    runs,
+    pinned,
+    load,
+    disk,
+    sync,
+    rows,
+    measured,
+  });
+  say(`written to ${file}`);
+  const failed = measured.some(({ runs }) =>
+    ours.some((peer) => runs[peer]?.some(({ failure }) => failure !== undefined)),
+  );
+  return failed ? 1 : 0;
 }
 
 /** The scenarios to run, each with those of its peers that were asked for and are there. */
 function chosen(options: Options): [Scenario, readonly PeerName[]][] {
-  const available = options.peers.filter((name) => {
-    const missing = peers[name].missing();
-    if (missing !== undefined) say(`${name} is left out: ${missing}`);
-    return missing === undefined;
-  });
-  return scenarios
+  const wanted = scenarios
     .filter(({ name, onRequest }) => options.scenario?.includes(name) ?? !onRequest)
-    .map((scenario): [Scenario, readonly PeerName[]] => {
-      if (scenario.onRequest) return [scenario, scenario.peers ?? available];
-      return [scenario, available.filter((peer) => scenario.peers?.includes(peer) ?? true)];
-    })
+    .map((scenario): [Scenario, readonly PeerName[]] => [scenario, peersFor(scenario, options.peers)]);
+  const missing = new Set(
+    peerNames.filter((name) => {
+      if (!wanted.some(([, peers]) => peers.includes(name))) return false;
+      const reason = peers[name].missing();
+      if (reason !== undefined) say(`${name} is left out: ${reason}`);
+      return reason !== undefined;
+    }),
+  );
+  return wanted
+    .map(([scenario, peers]): [Scenario, readonly PeerName[]] => [scenario, peers.filter((peer) => !missing.has(peer))])
     .filter(([, peers]) => peers.length > 0);
 }
 
+function syncLine({ before, after }: { before: SyncCost; after: SyncCost }): string {
+  const told = ({ microsP50, microsP99 }: SyncCost) => `p50 ${microsP50} µs, p99 ${microsP99} µs`;
+  return `a synced write of 4 KiB to this disk: ${told(before)} before the runs; ${told(after)} after them`;
+}
+
 /** The brokers take turns run by run, so that what drifts on the machine drifts for all of them. */
-async function measure(of: { title: string; cell: Cell; peers: readonly PeerName[]; runs: number; pinned: boolean }) {
-  const { cell, runs, pinned } = of;
+async function measure(of: { title: string; cell: Cell; peers: readonly PeerName[]; runs: number; place: Place }) {
+  const { cell, runs, place } = of;
   const results: Measured["runs"] = Object.fromEntries(of.peers.map((peer) => [peer, []]));
   for (let run = 1; run <= runs; run++) {
     for (const peer of of.peers) {
-      const result = await runOnce({ peer, cell, pinned });
+      const result = await runOnce({ peer, cell, place });
       results[peer]!.push(result);
       say(`${of.title}, run ${run}/${runs}, ${peer}: ${headlineOf(cell, result)}`);
     }
@@ -100,17 +146,28 @@ async function measure(of: { title: string; cell: Cell; peers: readonly PeerName
   return results;
 }
 
-async function runOnce({ peer, cell, pinned }: { peer: PeerName; cell: Cell; pinned: boolean }): Promise<LoadResult> {
-  const sinkPort = cell.webhook && (await freePort());
-  const webhook = cell.webhook && { url: `http://127.0.0.1:${sinkPort}/`, topicFilter: cell.webhook.topicFilter };
+interface Place {
+  pinned: boolean;
+  disk: string;
+}
+
+async function runOnce({ peer, cell, place }: { peer: PeerName; cell: Cell; place: Place }): Promise<LoadResult> {
   try {
-    const broker = await startBroker(peers[peer], { pinned, webhook });
-    const sink = cell.webhook && { ...cell.webhook.sink, port: sinkPort };
-    const job = { ...cell.job, port: broker.port, brokerPid: broker.pid, sink } as Job;
-    return await generate(job, { pinned }).finally(() => broker.stop());
+    if (cell.job.kind === "backlog") return await runBacklog(peers[peer], cell.job, place);
+    return await runLoad(peer, cell, place);
   } catch (error) {
     return { figures: {}, counts: {}, failure: (error as Error).message };
   }
+}
+
+async function runLoad(peer: PeerName, cell: Cell, place: Place): Promise<LoadResult> {
+  const sinkPort = cell.webhook && (await freePort());
+  const webhook = cell.webhook && { url: `http://127.0.0.1:${sinkPort}/`, topicFilter: cell.webhook.topicFilter };
+  const forLatency = cell.job.kind === "flow" && cell.job.rate !== undefined;
+  const broker = await startBroker(peers[peer], { ...place, webhook, forLatency });
+  const sink = cell.webhook && { ...cell.webhook.sink, port: sinkPort };
+  const job = { ...cell.job, port: broker.port, brokerPid: broker.pid, sink } as Job;
+  return await generate(job, place).finally(() => broker.stop());
 }
 
 function commandLine(): Command {
@@ -125,11 +182,13 @@ function commandLine(): Command {
     )
     .addOption(new Option("--seconds <n>", "measured in each run, after warming up (default: 1)").argParser(positive))
     .addOption(
-      new Option("--peers <names>", `by comma, of ${peerNames.join(", ")}`)
-        .argParser(listOf(oneOf(peerNames)))
-        .default(["hookmq", "mosquitto", "aedes"], "hookmq,mosquitto,aedes"),
+      new Option("--peers <names>", `by comma, of ${peerNames.join(", ")} (default: each scenario's own)`).argParser(
+        listOf(oneOf(peerNames)),
+      ),
     )
-    .option("--quick", "one short run each, 256 bytes, fewer connections: under two minutes")
+    .addOption(new Option("--backlog <n>", "events in `backlog` (default: 1000000)").argParser(events))
+    .option("--disk <folder>", "where brokers keep their files (default: the folder for temporary files, or /var/tmp)")
+    .option("--quick", "one short run each, 256 bytes, fewer connections: about three minutes")
     .option("--json <file>", "where to write the results (default: bench/results/<date>.json)")
     .option("--list", "say what the scenarios are");
 }
@@ -166,6 +225,12 @@ function positive(text: string): number {
 function count(text: string): number {
   if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
   throw new InvalidArgumentError("It must be a whole number from 1.");
+}
+
+function events(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1_000 && value <= 5_000_000) return value;
+  throw new InvalidArgumentError("It must be a whole number from 1000 to 5000000.");
 }
 
 function say(text: string): void {

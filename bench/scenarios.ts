@@ -1,4 +1,5 @@
 /** What is measured: one table of scenarios, each a list of cells, each cell one kind of run. */
+import type { BacklogPlan } from "./backlog.ts";
 import type { ConnectJob, FigureName, FlowJob, SinkJob } from "./load/job.ts";
 import type { Qos } from "./load/packets.ts";
 import { textStamp } from "./load/stamp.ts";
@@ -11,15 +12,22 @@ export interface Settings {
   warmupSeconds: number;
   /** Of the connect storm, and kept idle. */
   connections: number;
+  /** Messages for sessions whose clients are away: to be fetched, and to be found again after a crash. */
+  awayMessages: number;
+  queuedMessages: number;
+  /** Events for a receiver that is not there. */
+  backlogEvents: number;
 }
 
 export interface Scenario {
   name: string;
   says: string;
-  /** The only ones it is run with; without: all that were asked for. */
+  /** The only ones it is run with; without: those that keep nothing, and any others that were asked for. */
   peers?: readonly PeerName[];
   /** Left out unless asked for by name. */
   onRequest?: true;
+  /** More runs than others need, where a small difference is looked for. */
+  runs?: number;
   cells(settings: Settings): Cell[];
 }
 
@@ -29,10 +37,18 @@ export interface Cell {
   /** What tells this cell from others of its scenario beside QoS and payload. */
   variant?: string;
   figures: readonly FigureName[];
-  job: Unaddressed<FlowJob> | Unaddressed<ConnectJob>;
+  /** Of the scenario's, those that this cell is for; without: all. */
+  peers?: readonly PeerName[];
+  /** A peer whose figures are also taken from HookMQ's, to tell what was added to them. */
+  addedTo?: PeerName;
+  job: Unaddressed<FlowJob> | Unaddressed<ConnectJob> | BacklogPlan;
   /** For webhooks: the messages that are events, and the receiver. */
   webhook?: { topicFilter: string; sink: Omit<SinkJob, "port"> };
 }
+
+const peersByDefault: readonly PeerName[] = ["hookmq", "mosquitto", "aedes"];
+const withAndWithoutDisk = ["hookmq-disk", "hookmq", "mosquitto", "mosquitto-persistent"] as const;
+const oursWithAndWithoutDisk = ["hookmq-disk", "hookmq"] as const;
 
 type Unaddressed<Job> = Omit<Job, "port" | "brokerPid" | "sink">;
 
@@ -45,6 +61,11 @@ const typicalBytes = 256;
 const latencyRate = 10_000;
 const webhookRate = 2_000;
 const webhookOutstandingMax = 2_000;
+/** An endpoint that was not there for long is tried once a minute. */
+const firstMsMax = 75_000;
+const silenceMsMax = 10_000;
+const durableRate = 2_000;
+const backlogPublishers = 50;
 const everyEvent = "bench/#";
 
 export const scenarios: readonly Scenario[] = [
@@ -137,6 +158,124 @@ export const scenarios: readonly Scenario[] = [
       ),
   },
   {
+    name: "durable-fan-in",
+    says: "fan-in (QoS 1), each message owed to a session that outlives its connection",
+    peers: withAndWithoutDisk,
+    cells: (settings) => durable(settings, { shape: "fan-in", publishers: 50, subscribers: 1 }),
+  },
+  {
+    name: "durable-pairs",
+    says: "50 publishers (QoS 1), each with a subscriber of its own whose session outlives its connection",
+    peers: withAndWithoutDisk,
+    cells: (settings) => durable(settings, { shape: "pairs", publishers: 50, subscribers: 50 }),
+  },
+  {
+    name: "durable-away",
+    says: "50 publishers to one session whose client is away, and then comes back for its messages",
+    peers: withAndWithoutDisk,
+    cells: (settings) =>
+      typical(settings, settings.qos.filter(isOwed)).map(({ qos, payloadBytes }) => ({
+        qos,
+        payloadBytes,
+        variant: `${settings.awayMessages}`,
+        figures: ["acknowledgedPerSecond", "brokerMicrosPerMessage", "drainedPerSecond"],
+        job: backlog({ shape: "fan-in", subscribers: 1, qos, payloadBytes, messages: settings.awayMessages }),
+      })),
+  },
+  {
+    name: "durable-webhook",
+    says: "the webhook scenario with nothing acknowledged before its event is on the disk",
+    peers: oursWithAndWithoutDisk,
+    cells: (settings) =>
+      typicalEvent(settings).map((cell) => ({
+        ...cell,
+        figures: ["eventsPerSecond", "eventMicrosP50", "eventMicrosP99", "ackMicrosP50", "ackMicrosP99"],
+        job: {
+          ...flow(settings, cell, { shape: "to-webhook", publishers: 50, subscribers: 0 }),
+          outstandingMax: webhookOutstandingMax,
+        },
+        webhook: { topicFilter: everyEvent, sink: { answers: "ok", expectsAll: true } },
+      })),
+  },
+  {
+    name: "durable-latency",
+    says: `10 pairs at ${durableRate} messages a second (QoS 1): what it adds to PUBACK that each is owed to a session, or to an endpoint`,
+    peers: withAndWithoutDisk,
+    cells: (settings) =>
+      typicalEvent(settings).flatMap((cell) => {
+        const load = { shape: "pairs", publishers: 10, subscribers: 10, batch: 1, rate: durableRate } as const;
+        return [
+          {
+            ...cell,
+            variant: "lasting sessions",
+            figures: mqttLatency,
+            addedTo: "hookmq" as const,
+            job: flow(settings, cell, { ...load, persistent: true }),
+          },
+          {
+            ...cell,
+            variant: "strict endpoint",
+            figures: mqttLatency,
+            peers: oursWithAndWithoutDisk,
+            addedTo: "hookmq" as const,
+            job: flow(settings, cell, load),
+            webhook: { topicFilter: everyEvent, sink: { answers: "ok" as const, expectsAll: true } },
+          },
+        ];
+      }),
+  },
+  {
+    name: "disk-for-nobody",
+    says: "fan-in with the disk there and nothing to keep: HookMQ on disk beside itself in memory",
+    peers: oursWithAndWithoutDisk,
+    runs: 7,
+    cells: (settings) =>
+      typical(
+        settings,
+        settings.qos.filter((qos) => qos < 2),
+      ).map((cell) => ({
+        ...cell,
+        figures: [...throughput, "brokerMicrosPerMessage"],
+        job: flow(settings, cell, { shape: "fan-in", publishers: 50, subscribers: 1 }),
+      })),
+  },
+  {
+    name: "backlog",
+    says: "events for an endpoint that refuses connections, and messages for 50 sessions, left behind by kill -9: filled, found again, drained",
+    peers: ["hookmq-disk"],
+    onRequest: true,
+    cells: (settings) => [
+      ...typicalEvent(settings).map(({ payloadBytes }) => ({
+        qos: 1 as const,
+        payloadBytes,
+        variant: `${settings.backlogEvents} events`,
+        figures: ofBacklog,
+        job: backlog({
+          shape: "to-webhook",
+          subscribers: 0,
+          qos: 1,
+          payloadBytes,
+          messages: settings.backlogEvents,
+          crash: true,
+        }),
+      })),
+      ...typical(settings, [1]).map(({ payloadBytes }) => ({
+        qos: 1 as const,
+        payloadBytes,
+        variant: `${settings.queuedMessages} messages`,
+        figures: ofBacklog,
+        job: backlog({
+          shape: "pairs",
+          subscribers: backlogPublishers,
+          qos: 1,
+          payloadBytes,
+          messages: settings.queuedMessages,
+          crash: true,
+        }),
+      })),
+    ],
+  },
+  {
     name: "self",
     says: "the generator's own ceiling: no broker, whole packets copied from publisher to subscriber",
     peers: ["echo"],
@@ -154,7 +293,23 @@ export const scenarios: readonly Scenario[] = [
   },
 ];
 
+/** What a scenario names it is about; one that is run on request has them whatever else was asked for. */
+export function peersFor({ peers, onRequest }: Scenario, asked: readonly PeerName[] | undefined): readonly PeerName[] {
+  if (asked === undefined || (onRequest && peers !== undefined)) return peers ?? peersByDefault;
+  return asked.filter((peer) => peers?.includes(peer) ?? true);
+}
+
 const throughput: readonly FigureName[] = ["messagesPerSecond"];
+const ofBacklog: readonly FigureName[] = [
+  "acknowledgedPerSecond",
+  "residentMibBefore",
+  "residentMibGrown",
+  "startMillis",
+  "restartMillis",
+  "firstDeliveryMillis",
+  "drainedPerSecond",
+  "residentMibDraining",
+];
 const mqttLatency: readonly FigureName[] = ["ackMicrosP50", "ackMicrosP99", "latencyMicrosP50", "latencyMicrosP99"];
 
 const webhookEffects: readonly {
@@ -183,8 +338,8 @@ const webhookEffects: readonly {
   },
 ];
 
-interface QosAndPayload {
-  qos: Qos;
+interface QosAndPayload<Level extends Qos = Qos> {
+  qos: Level;
   payloadBytes: number;
 }
 
@@ -192,6 +347,7 @@ interface Load {
   shape: FlowJob["shape"];
   publishers: number;
   subscribers: number;
+  persistent?: true;
   batch?: number;
   rate?: number;
 }
@@ -203,7 +359,7 @@ function grid(settings: Settings, load: Load): (Cell & { job: Unaddressed<FlowJo
 }
 
 /** One payload is enough where its size says little: 256 bytes, or the largest asked for. */
-function typical({ payloadBytes: asked }: Settings, qos: readonly Qos[]): QosAndPayload[] {
+function typical<Level extends Qos>({ payloadBytes: asked }: Settings, qos: readonly Level[]): QosAndPayload<Level>[] {
   const payloadBytes = asked.includes(typicalBytes) ? typicalBytes : Math.max(...asked);
   return qos.map((one) => ({ qos: one, payloadBytes }));
 }
@@ -214,6 +370,38 @@ function typicalEvent(settings: Settings): QosAndPayload[] {
     qos,
     payloadBytes: Math.max(payloadBytes, textStamp.bytes),
   }));
+}
+
+/** QoS 0 is owed to nobody who is not there. */
+function isOwed(qos: Qos): qos is 1 | 2 {
+  return qos !== 0;
+}
+
+/** Each message owed to sessions that outlive their connections. */
+function durable(settings: Settings, load: Load): Cell[] {
+  return typical(settings, [1]).map((cell) => ({
+    ...cell,
+    figures: [...throughput, "brokerMicrosPerMessage"] as const,
+    job: flow(settings, cell, { ...load, persistent: true }),
+  }));
+}
+
+function backlog(
+  of: Pick<BacklogPlan, "shape" | "subscribers" | "qos" | "payloadBytes" | "messages"> & { crash?: true },
+): BacklogPlan {
+  const { crash = false, ...load } = of;
+  const warmupMessages = Math.floor(load.messages / 5);
+  return {
+    kind: "backlog",
+    publishers: backlogPublishers,
+    batch,
+    window,
+    warmupMessages,
+    crash,
+    firstMsMax,
+    silenceMsMax,
+    ...load,
+  };
 }
 
 function flow(settings: Settings, { qos, payloadBytes }: QosAndPayload, load: Load): Unaddressed<FlowJob> {

@@ -6,18 +6,24 @@ import { packetType, type PublishBatch, type Qos } from "./packets.ts";
 import type { SequenceCheck } from "./sequence.ts";
 import type { StampFormat } from "./stamp.ts";
 
-/** What both ends report to; one for the whole run. */
-export interface Ledger {
+/** What publishers report to; one for the whole run. */
+export interface SendLedger {
+  readonly ackLatency: Histogram;
+  /** Only within the measured seconds do waiting times count. */
+  measuring: boolean;
+  /** Something arrived that may let a publisher send. */
+  moved(): void;
+}
+
+/** What subscribers report to; one for the whole run. */
+export interface ArrivalLedger {
   /** Messages that arrived for the first time, over all subscribers. */
   received: number;
   /** Messages that were not of this run, or not whole. */
   malformed: number;
   readonly latency: Histogram;
-  readonly ackLatency: Histogram;
   readonly sequence: SequenceCheck;
-  /** Only within the measured seconds do waiting times count. */
   measuring: boolean;
-  /** Something arrived that may let a publisher send. */
   moved(): void;
 }
 
@@ -25,7 +31,7 @@ export class Publisher implements ConnectionHandler {
   private readonly connection: Connection;
   private readonly batch: PublishBatch;
   private readonly qos: Qos;
-  private readonly ledger: Ledger;
+  private readonly ledger: SendLedger;
   private readonly answers = new Answers();
   private sequence = 0;
   /** QoS 1 and 2: packet identifiers free to use, a stack; which are in flight, and when each one's message was due. */
@@ -34,7 +40,7 @@ export class Publisher implements ConnectionHandler {
   private readonly dueAt: Int32Array;
   private readNow = 0;
 
-  constructor(of: { connection: Connection; batch: PublishBatch; qos: Qos; window: number; ledger: Ledger }) {
+  constructor(of: { connection: Connection; batch: PublishBatch; qos: Qos; window: number; ledger: SendLedger }) {
     this.connection = of.connection;
     this.batch = of.batch;
     this.qos = of.qos;
@@ -60,6 +66,11 @@ export class Publisher implements ConnectionHandler {
     }
     this.connection.write(this.batch.first(count));
     return count;
+  }
+
+  /** QoS 1 and 2: handshakes that have not ended. */
+  get unacknowledged(): number {
+    return this.inFlight.length - 1 - this.freeIdentifiers.length;
   }
 
   packet(first: number, _start: number, at: number): void {
@@ -103,7 +114,7 @@ export class Subscriber implements ConnectionHandler {
   private readonly payloadBytes: number;
   private readonly senders: number;
   private readonly format: StampFormat;
-  private readonly ledger: Ledger;
+  private readonly ledger: ArrivalLedger;
   private readonly answers = new Answers();
   private readNow = 0;
 
@@ -113,7 +124,7 @@ export class Subscriber implements ConnectionHandler {
     payloadBytes: number;
     senders: number;
     format: StampFormat;
-    ledger: Ledger;
+    ledger: ArrivalLedger;
   }) {
     this.connection = of.connection;
     this.index = of.index;

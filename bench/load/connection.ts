@@ -2,6 +2,7 @@
  * One MQTT connection of the generator. All connections read into one shared buffer: what a read brought is judged
  * before the next read happens, and only the start of a packet that was cut off is kept.
  */
+import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import {
   connectPacket,
@@ -54,10 +55,10 @@ export class Connection {
     this.socket.on("close", () => this.end(new Error("the broker closed the connection")));
   }
 
-  /** Resolved by CONNACK. */
-  async open(clientId: string): Promise<void> {
-    this.write(connectPacket(clientId));
-    await this.answer(packetType.connack);
+  /** Resolved by CONNACK. A session that was kept may have something to say at once: `handler` hears it. */
+  async open(clientId: string, { cleanSession = true, handler = unexpected }: OpenOptions = {}): Promise<void> {
+    this.write(connectPacket(clientId, { cleanSession }));
+    await this.answer(packetType.connack, handler);
   }
 
   /** Resolved by SUBACK. */
@@ -83,6 +84,14 @@ export class Connection {
     this.socket.destroySoon();
   }
 
+  /** Resolved once the broker has closed its side as well: it has heard DISCONNECT. */
+  async leave(): Promise<void> {
+    this.closing = true;
+    const closed = once(this.socket, "close");
+    this.socket.end(disconnectPacket);
+    await closed;
+  }
+
   private readonly written = (): void => {
     if (!this.waiting || this.socket.writableLength > 0) return;
     this.waiting = false;
@@ -105,10 +114,18 @@ export class Connection {
     return true;
   }
 
-  private answer(type: number): Promise<void> {
+  private answer(type: number, next = unexpected): Promise<void> {
     return new Promise((resolve, reject) => {
       this.answered = { resolve, reject };
-      this.handler = { ...unexpected, packet: (first, _start, at) => this.settle(first >> 4 === type, at, type) };
+      this.handler = {
+        ...unexpected,
+        packet: (first, start, at, end) => {
+          // The same read may hold what comes after the answer.
+          if (this.answered === undefined) return this.handler.packet(first, start, at, end);
+          this.handler = next;
+          this.settle(first >> 4 === type, at, type);
+        },
+      };
     });
   }
 
@@ -117,7 +134,6 @@ export class Connection {
     const refused = type === packetType.connack ? memory[at + 1] !== 0 : memory[at + 2] >= 0x80;
     const answer = this.answered;
     this.answered = undefined;
-    this.handler = unexpected;
     if (asExpected && !refused) answer?.resolve();
     else answer?.reject(new Error(asExpected ? `refused in packet type ${type}` : "answered with another packet"));
   }
@@ -128,6 +144,11 @@ export class Connection {
     this.answered?.reject(reason);
     this.lost(reason);
   }
+}
+
+interface OpenOptions {
+  cleanSession?: boolean;
+  handler?: ConnectionHandler;
 }
 
 interface Answer {

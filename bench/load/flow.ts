@@ -4,21 +4,19 @@
  * time, so lateness of any origin counts as latency (no coordinated omission).
  */
 import { constants, setPriority } from "node:os";
-import { Publisher, Subscriber, type Ledger } from "./clients.ts";
+import { type ArrivalLedger, type Publisher, type SendLedger, Subscriber } from "./clients.ts";
 import { microsNow } from "./clock.ts";
 import { Connection } from "./connection.ts";
 import { Histogram } from "./histogram.ts";
 import type { FlowJob, LoadResult } from "./job.ts";
-import { PublishBatch } from "./packets.ts";
 import { readProcess } from "./process-figures.ts";
 import { SequenceCheck } from "./sequence.ts";
+import { eachOf, filterOf, publisherOn, topicOf } from "./setup.ts";
 import { binaryStamp, textStamp, type StampFormat } from "./stamp.ts";
 import { WebhookSink, type SinkFigures } from "./webhook-sink.ts";
 
 const { priority } = constants;
 
-/** Handshakes at the same time while the run is set up. */
-const setupConcurrency = 100;
 /** With something owed and nothing arriving for this long, the rest is lost. */
 const silenceMs = 2_000;
 const watchMs = 20;
@@ -33,7 +31,7 @@ export async function runFlow(job: FlowJob): Promise<LoadResult> {
   }
 }
 
-class Flow implements Ledger {
+class Flow implements ArrivalLedger, SendLedger {
   received = 0;
   malformed = 0;
   measuring = false;
@@ -179,9 +177,9 @@ class Flow implements Ledger {
   }
 
   private async addSubscriber(index: number): Promise<void> {
-    const connection = await this.open(`sub-${index}`);
-    await connection.subscribe(this.job.shape === "fan-in" ? "bench/#" : this.topicName(index), this.job.qos);
-    const { payloadBytes, publishers: senders } = this.job;
+    const { shape, qos, payloadBytes, publishers: senders, persistent = false } = this.job;
+    const connection = await this.open(`sub-${index}`, { cleanSession: !persistent });
+    await connection.subscribe(filterOf(shape, index), qos);
     connection.handler = new Subscriber({
       connection,
       index,
@@ -193,22 +191,13 @@ class Flow implements Ledger {
   }
 
   private async addPublisher(sender: number): Promise<void> {
-    const { qos, payloadBytes, window, batch } = this.job;
-    const connection = await this.open(`pub-${sender}`);
-    const packets = new PublishBatch({
-      topicName: this.topicName(sender),
-      qos,
-      payloadBytes,
-      sender,
-      slots: qos === 0 ? batch : Math.min(batch, window),
-      format: this.format,
-    });
-    const publisher = new Publisher({ connection, batch: packets, qos, window, ledger: this });
-    connection.handler = publisher;
-    this.publishers[sender] = publisher;
+    const { job, format } = this;
+    const connection = await this.open(`pub-${sender}`, { cleanSession: true });
+    const topicName = topicOf(job.shape, sender);
+    this.publishers[sender] = publisherOn(connection, { ...job, topicName, sender, format, ledger: this });
   }
 
-  private async open(clientId: string): Promise<Connection> {
+  private async open(clientId: string, how: { cleanSession: boolean }): Promise<Connection> {
     const connection = new Connection({
       port: this.job.port,
       lost: (reason) => {
@@ -216,12 +205,8 @@ class Flow implements Ledger {
       },
     });
     this.connections.push(connection);
-    await connection.open(clientId);
+    await connection.open(clientId, how);
     return connection;
-  }
-
-  private topicName(index: number): string {
-    return this.job.shape === "fan-out" ? "bench/all" : `bench/${index}`;
   }
 
   private eventsReceived(events: number): void {
@@ -283,12 +268,4 @@ function failureOf({ lost, malformed, deliveries }: { lost: number; malformed: n
   if (lost !== 0) return `${lost} deliveries lost`;
   if (malformed !== 0) return `${malformed} deliveries malformed`;
   return deliveries === 0 ? "nothing arrived" : undefined;
-}
-
-async function eachOf(count: number, set: (index: number) => Promise<void>): Promise<void> {
-  let next = 0;
-  const worker = async () => {
-    while (next < count) await set(next++);
-  };
-  await Promise.all(Array.from({ length: Math.min(setupConcurrency, count) }, worker));
 }

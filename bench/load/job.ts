@@ -1,7 +1,7 @@
 /** What the generator is told, and what it answers: one JSON document each way. */
 import type { Qos } from "./packets.ts";
 
-export type Job = FlowJob | ConnectJob;
+export type Job = FlowJob | FillJob | DrainJob | ConnectJob;
 
 interface Target {
   port: number;
@@ -9,11 +9,15 @@ interface Target {
   brokerPid: number;
 }
 
+export type Shape = "fan-in" | "fan-out" | "pairs" | "to-webhook";
+
 export interface FlowJob extends Target {
   kind: "flow";
-  shape: "fan-in" | "fan-out" | "pairs" | "to-webhook";
+  shape: Shape;
   publishers: number;
   subscribers: number;
+  /** Sessions of subscribers that outlive their connections: the broker has to keep what it owes them. */
+  persistent?: boolean;
   qos: Qos;
   payloadBytes: number;
   /** Messages per second over all publishers, sent when they are due; `undefined`: as fast as nothing is lost. */
@@ -28,6 +32,41 @@ export interface FlowJob extends Target {
   seconds: number;
   /** The webhook receiver to run beside the load. */
   sink?: SinkJob;
+}
+
+/** Messages that nobody takes: for sessions whose clients are away, or for a webhook whose receiver is not there. */
+export interface FillJob extends Target {
+  kind: "fill";
+  shape: "fan-in" | "pairs" | "to-webhook";
+  publishers: number;
+  /** Sessions that are made, subscribe, and whose clients leave. */
+  subscribers: number;
+  qos: 1 | 2;
+  payloadBytes: number;
+  batch: number;
+  window: number;
+  /** Sent and acknowledged in all, and how many of them before measuring begins. */
+  messages: number;
+  warmupMessages: number;
+  /** With nothing acknowledged for so long, nothing more will be. */
+  silenceMsMax: number;
+}
+
+/**
+ * What a fill has left, taken by its clients come back or by a receiver now present. Says "ready" on a line of its own;
+ * the broker may be started after that.
+ */
+export interface DrainJob extends Target {
+  kind: "drain";
+  shape: FillJob["shape"];
+  publishers: number;
+  subscribers: number;
+  payloadBytes: number;
+  messages: number;
+  sink?: SinkJob;
+  /** With nothing arriving for so long, before the first and after it, the rest is lost. */
+  firstMsMax: number;
+  silenceMsMax: number;
 }
 
 export interface SinkJob {
@@ -64,7 +103,18 @@ export type FigureName =
   | "bytesPerConnection"
   | "eventsPerSecond"
   | "eventMicrosP50"
-  | "eventMicrosP99";
+  | "eventMicrosP99"
+  | "acknowledgedPerSecond"
+  | "drainedPerSecond"
+  /** From the start of the broker's process until it accepts a connection: on an empty folder, and after a crash. */
+  | "startMillis"
+  | "restartMillis"
+  /** From the start of the process after a crash. */
+  | "firstDeliveryMillis"
+  /** The broker's resident memory: before anything came, grown once all was waiting, and the most while it drained. */
+  | "residentMibBefore"
+  | "residentMibGrown"
+  | "residentMibDraining";
 
 export interface LoadResult {
   figures: Partial<Record<FigureName, number>>;
@@ -76,4 +126,6 @@ export interface LoadResult {
   brokerCpuPercent?: number;
   /** At a fixed rate: how late the latest one in a thousand messages was handed to its socket. */
   sendLagMicrosP999?: number;
+  /** On the clock that all processes share, in microseconds. */
+  moments?: Partial<Record<"listening" | "first" | "last", number>>;
 }

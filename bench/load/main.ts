@@ -1,5 +1,7 @@
-/** The generator's process: `node bench/load/main.ts '<job as JSON>'` prints the result as one line of JSON. */
+/** The generator's process: `node bench/load/main.ts '<job as JSON>'` prints the result as its last line, in JSON. */
 import { runConnect } from "./connect.ts";
+import { runDrain } from "./drain.ts";
+import { runFill } from "./fill.ts";
 import { runFlow } from "./flow.ts";
 import type { Job, LoadResult } from "./job.ts";
 
@@ -11,5 +13,14 @@ const result = await run(job).catch(
 process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit());
 
 function run(job: Job): Promise<LoadResult> {
-  return job.kind === "flow" ? runFlow(job) : runConnect(job);
+  switch (job.kind) {
+    case "flow":
+      return runFlow(job);
+    case "connect":
+      return runConnect(job);
+    case "fill":
+      return runFill(job);
+    case "drain":
+      return runDrain(job, { ready: () => process.stdout.write("ready\n") });
+  }
 }

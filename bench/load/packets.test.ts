@@ -16,7 +16,7 @@ function read(bytes: Uint8Array): Packet[] {
 
 describe("what is sent", () => {
   test("CONNECT is a clean MQTT 3.1.1 session under the client id", () => {
-    const [packet] = read(connectPacket("pub-7"));
+    const [packet] = read(connectPacket("pub-7", { cleanSession: true }));
     assert.equal(packet.cmd, "connect");
     const { clientId, protocolId, protocolVersion, clean } = packet as Packet & { cmd: "connect" };
     assert.deepEqual(

@@ -22,9 +22,10 @@ export const disconnectPacket: Uint8Array = Uint8Array.of(0xe0, 0);
 
 const keepAliveSeconds = 600;
 
-export function connectPacket(clientId: string): Buffer {
-  const cleanSession = 0x02;
-  const variableHeader = [...text("MQTT"), 4, cleanSession, keepAliveSeconds >> 8, keepAliveSeconds & 0xff];
+/** Without Clean Session the broker keeps for this client what it owes it, also while it is away. */
+export function connectPacket(clientId: string, { cleanSession }: { cleanSession: boolean }): Buffer {
+  const flags = cleanSession ? 0x02 : 0;
+  const variableHeader = [...text("MQTT"), 4, flags, keepAliveSeconds >> 8, keepAliveSeconds & 0xff];
   return packet(0x10, [...variableHeader, ...text(clientId)]);
 }
 

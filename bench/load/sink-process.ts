@@ -19,6 +19,8 @@ const progressMs = 2;
 const sequence = new SequenceCheck({ senders, receivers: 1 });
 const latency = new Histogram();
 let received = 0;
+let firstAtMicros: number | undefined;
+let lastAtMicros: number | undefined;
 let malformed = 0;
 let measuring = false;
 let finishAt: number | undefined;
@@ -65,6 +67,8 @@ setInterval(() => {
       malformed,
       duplicates: sequence.duplicates,
       outOfOrder: sequence.outOfOrder,
+      firstAtMicros,
+      lastAtMicros,
       latencyMicrosP50: latency.percentile(50),
       latencyMicrosP99: latency.percentile(99),
     },
@@ -85,7 +89,9 @@ function take(body: Buffer): void {
   }
   if (!sequence.arrived(0, sender, textStamp.sequence(view, at))) return;
   received++;
-  if (measuring) latency.add(microsSince(textStamp.micros(view, at), microsNow()));
+  lastAtMicros = microsNow();
+  firstAtMicros ??= lastAtMicros;
+  if (measuring) latency.add(microsSince(textStamp.micros(view, at), lastAtMicros));
 }
 
 function tell(message: ToGenerator): void {

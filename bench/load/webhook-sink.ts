@@ -12,6 +12,9 @@ export interface SinkFigures {
   malformed: number;
   duplicates: number;
   outOfOrder: number;
+  /** When the first and the last distinct message came. */
+  firstAtMicros: number | undefined;
+  lastAtMicros: number | undefined;
   latencyMicrosP50: number | undefined;
   latencyMicrosP99: number | undefined;
 }

@@ -2,11 +2,13 @@
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer, type AddressInfo } from "node:net";
+import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { accepts } from "../load/accepts.ts";
+import { microsNow } from "../load/clock.ts";
 import type { Job, LoadResult } from "../load/job.ts";
 import type { Peer, PeerStart } from "./peers.ts";
 
@@ -14,52 +16,120 @@ import type { Peer, PeerStart } from "./peers.ts";
 const pinner = "taskset";
 const brokerCore = 0;
 const generatorCore = 1;
-const startMs = 15_000;
+const startMs = 30_000;
+const lookMs = 5;
 const stopMs = 5_000;
 /** A generator that is not done so long after its measured time waits for a broker that does not answer. */
 const generatorMs = 60_000;
+/** … and for each message of a fill or drain: slower than this is not worth measuring. */
+const generatorMsPerMessage = 0.5;
 /** Characters kept of what a process says. */
 const heardMax = 16 * 1024;
 
 export interface RunningBroker {
   pid: number;
   port: number;
+  /** When its process was started, and until it accepted a connection. */
+  startedAtMicros: number;
+  startMillis: number;
+  /** Ends it and removes its folder. */
   stop(): Promise<void>;
+  /** Ends it as a crash would, and leaves what it has written. */
+  kill(): Promise<void>;
+  /** After `kill`: once more, in the same folder and on the same port. */
+  startAgain(): Promise<RunningBroker>;
+}
+
+export interface BrokerPlace {
+  pinned: boolean;
+  /** Where its own folder is made. */
+  disk?: string;
+  webhook?: PeerStart["webhook"];
+  forLatency?: boolean;
 }
 
 export async function startBroker(
   peer: Peer,
-  { pinned, webhook }: { pinned: boolean; webhook?: PeerStart["webhook"] },
+  { pinned, disk, webhook, forLatency }: BrokerPlace,
 ): Promise<RunningBroker> {
-  const folder = mkdtempSync(join(tmpdir(), "hookmq-bench-"));
+  const folder = mkdtempSync(join(disk ?? tmpdir(), "hookmq-bench-"));
   folders.add(folder);
   const port = await freePort();
-  const command = peer.command({ port, folder, webhook });
-  const broker = start(command, { core: pinned ? brokerCore : undefined, folder });
+  const command = peer.command({ port, folder, webhook, forLatency });
+  return await startIn(folder, { port, command, core: pinned ? brokerCore : undefined });
+}
+
+async function startIn(
+  folder: string,
+  of: { port: number; command: readonly string[]; core: number | undefined },
+): Promise<RunningBroker> {
+  const startedAtMicros = microsNow();
+  const broker = start(of.command, { core: of.core, folder });
   const stop = async () => {
     await end(broker.child);
     remove(folder);
   };
   try {
-    await accepting(port, broker);
+    await accepting(of.port, broker);
   } catch (error) {
     await stop();
     throw error;
   }
-  return { pid: broker.child.pid!, port, stop };
+  return {
+    pid: broker.child.pid!,
+    port: of.port,
+    startedAtMicros,
+    startMillis: (microsNow() - startedAtMicros) / 1000,
+    stop,
+    kill: () => end(broker.child, "SIGKILL"),
+    startAgain: () => startIn(folder, of),
+  };
 }
 
 export async function generate(job: Job, { pinned }: { pinned: boolean }): Promise<LoadResult> {
+  return await startGenerator(job, { pinned }).result;
+}
+
+export interface RunningGenerator {
+  /** It has said that it is; or has ended. */
+  ready: Promise<void>;
+  result: Promise<LoadResult>;
+  /** For when its result is of no use any more. */
+  stop(): void;
+}
+
+export function startGenerator(job: Job, { pinned }: { pinned: boolean }): RunningGenerator {
   const main = fileURLToPath(new URL("../load/main.ts", import.meta.url));
-  const generator = start([process.execPath, main, JSON.stringify(job)], {
+  const { child, output, errors } = start([process.execPath, main, JSON.stringify(job)], {
     core: pinned ? generatorCore : undefined,
-    timeoutMs: (job.kind === "flow" ? job.seconds * 1000 : 0) + generatorMs,
+    timeoutMs: Math.ceil(measuredMs(job) + generatorMs),
   });
-  await once(generator.child, "close");
+  const closed = once(child, "close");
+  const ready = new Promise<void>((resolve) => {
+    child.stdout?.on("data", () => output().startsWith("ready\n") && resolve());
+    child.on("close", () => resolve());
+  });
+  return { ready, result: closed.then(() => resultOf(output(), errors())), stop: () => child.kill() };
+}
+
+function resultOf(output: string, errors: string): LoadResult {
   try {
-    return JSON.parse(generator.output()) as LoadResult;
+    return JSON.parse(output.trim().split("\n").at(-1)!) as LoadResult;
   } catch {
-    return { figures: {}, counts: {}, failure: `the generator ended without a result: ${generator.errors()}` };
+    return { figures: {}, counts: {}, failure: `the generator ended without a result: ${errors}` };
+  }
+}
+
+function measuredMs(job: Job): number {
+  switch (job.kind) {
+    case "flow":
+      return job.seconds * 1000;
+    case "connect":
+      return 0;
+    case "fill":
+      return job.messages * generatorMsPerMessage;
+    case "drain":
+      return job.firstMsMax + job.messages * generatorMsPerMessage;
   }
 }
 
@@ -70,6 +140,25 @@ export async function freePort(): Promise<number> {
   server.close();
   await once(server, "close");
   return port;
+}
+
+/**
+ * A port on which nobody will listen by chance, nor connect from: a broker that keeps trying to connect to a free port of the
+ * range that connections are given would in the end be given that port itself, and reach itself.
+ */
+export async function closedPort(): Promise<number> {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const server = createServer().listen(port, "127.0.0.1");
+    try {
+      await once(server, "listening");
+    } catch {
+      continue;
+    }
+    server.close();
+    await once(server, "close");
+    return port;
+  }
 }
 
 /** Whether processes can be bound to one core each. */
@@ -127,26 +216,14 @@ async function accepting(port: number, { child, errors }: Started): Promise<void
   while (!(await accepts(port))) {
     if (child.exitCode !== null || child.pid === undefined) throw new Error(`it did not start: ${errors()}`);
     if (performance.now() > until) throw new Error(`it does not listen on its port after ${startMs / 1000} s`);
-    await sleep(20);
+    await sleep(lookMs);
   }
 }
 
-async function accepts(port: number): Promise<boolean> {
-  const socket = connect({ host: "127.0.0.1", port });
-  try {
-    await once(socket, "connect");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
-}
-
-async function end(child: ChildProcess): Promise<void> {
+async function end(child: ChildProcess, signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
   const exited = once(child, "exit");
-  child.kill("SIGTERM");
+  child.kill(signal);
   const timer = setTimeout(() => child.kill("SIGKILL"), stopMs);
   await exited;
   clearTimeout(timer);
