@@ -69,7 +69,9 @@ export function* exportRecords(database: DatabaseSync): Generator<ExportRecord> 
 /** With the endpoint's name, and the body wherever it is kept. */
 function deliveriesOf(database: DatabaseSync, table: string, type: string): Iterable<ExportRecord> {
   const columns = columnsOf(database, table);
-  const plain = columns.filter((name) => !["endpoint", "body", "shared_body"].includes(name)).map((name) => `d.${name}`);
+  const plain = columns
+    .filter((name) => !["endpoint", "body", "shared_body"].includes(name))
+    .map((name) => `d.${name}`);
   const shares = columns.includes("shared_body");
   const joins = shares ? "LEFT JOIN shared_bodies b ON b.shared_body = d.shared_body" : "";
   const body = shares ? "coalesce(d.body, b.body)" : "d.body";
@@ -93,7 +95,10 @@ function hasTable(database: DatabaseSync, name: string): boolean {
 }
 
 function columnsOf(database: DatabaseSync, table: string): string[] {
-  return database.prepare("SELECT name FROM pragma_table_info(?)").all(table).map(({ name }) => String(name));
+  return database
+    .prepare("SELECT name FROM pragma_table_info(?)")
+    .all(table)
+    .map(({ name }) => String(name));
 }
 
 function camelCase(column: string): string {

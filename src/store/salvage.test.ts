@@ -45,7 +45,9 @@ function fill(database: DatabaseSync): void {
   for (let session = 1; session <= 20; session++) {
     database.prepare("INSERT INTO sessions VALUES (?, ?, NULL, 3600, NULL)").run(session, `client ${session}`);
     for (let n = 0; n < 20; n++)
-      database.prepare("INSERT INTO subscriptions VALUES (?, ?, 1, 0, 0, 0, NULL)").run(session, `filter/${n}/${"x".repeat(40)}`);
+      database
+        .prepare("INSERT INTO subscriptions VALUES (?, ?, 1, 0, 0, 0, NULL)")
+        .run(session, `filter/${n}/${"x".repeat(40)}`);
   }
   for (let id = 1; id <= 1000; id++) {
     message.run(id, `topic/${id}`, payload(id));
@@ -109,7 +111,8 @@ function verified(table = "messages"): number {
   const rows = folder.database.prepare(`SELECT * FROM ${table}`).all();
   folder.close();
   if (table === "messages") {
-    for (const row of rows) expect(Buffer.from(row.payload as Uint8Array).equals(payload(row.message_id as number))).toBe(true);
+    for (const row of rows)
+      expect(Buffer.from(row.payload as Uint8Array).equals(payload(row.message_id as number))).toBe(true);
   }
   openDataFolder(directory).close();
   return rows.length;
@@ -286,7 +289,9 @@ describe("the write-ahead log", () => {
     expect(faults.join()).toMatch(/write-ahead log is broken: \d+ pages/);
     expect(tables.find(({ table }) => table === "messages")!.saved).toBeGreaterThan(900);
     const folder = openForReading(directory);
-    expect(folder.database.prepare("SELECT user_name FROM sessions WHERE session = 1").get()).toEqual({ user_name: "later" });
+    expect(folder.database.prepare("SELECT user_name FROM sessions WHERE session = 1").get()).toEqual({
+      user_name: "later",
+    });
     folder.close();
     verified();
   });

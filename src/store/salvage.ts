@@ -9,7 +9,14 @@
 import { closeSync, fsyncSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
-import { dataFileOf, type DataFolderForReading, foreign, newerFormat, openForReading, StoreUnusable } from "./data-folder.ts";
+import {
+  dataFileOf,
+  type DataFolderForReading,
+  foreign,
+  newerFormat,
+  openForReading,
+  StoreUnusable,
+} from "./data-folder.ts";
 import { isOutsideFailure } from "./sqlite-error.ts";
 import { faultsOfFile, faultsOfState } from "./sqlite-check.ts";
 import { type Loss, type SqliteRecord, SqlitePages } from "./sqlite-pages.ts";
@@ -102,7 +109,8 @@ function openPages(file: string): SqlitePages {
   const pages = new SqlitePages(file);
   const { header } = pages;
   let refusal: StoreUnusable | undefined;
-  if (header?.applicationId === applicationId && header.format > newestFormat) refusal = newerFormat(file, header.format);
+  if (header?.applicationId === applicationId && header.format > newestFormat)
+    refusal = newerFormat(file, header.format);
   if (header !== undefined && header.applicationId !== applicationId && !hasOurTables(pages)) refusal = foreign(file);
   if (refusal === undefined) return pages;
   pages.close();
@@ -227,7 +235,9 @@ class TableRescue {
   private askIndexes(): void {
     let rows = 0;
     let restored = 0;
-    const indexes = this.database.prepare("SELECT name FROM pragma_index_list(?) WHERE partial = 0").all(this.table.name);
+    const indexes = this.database
+      .prepare("SELECT name FROM pragma_index_list(?) WHERE partial = 0")
+      .all(this.table.name);
     for (const { name } of indexes) {
       const found = this.schema.find((entry) => entry.type === "index" && entry.name === name);
       if (found === undefined) continue;
@@ -301,7 +311,10 @@ const contradictions: readonly (readonly [table: string, where: string])[] = [
      AND NOT EXISTS (SELECT 1 FROM wills w WHERE w.message_id = messages.message_id)`,
   ],
   ["deliveries", "endpoint NOT IN (SELECT endpoint FROM endpoints)"],
-  ["deliveries", "body IS NULL AND (shared_body IS NULL OR shared_body NOT IN (SELECT shared_body FROM shared_bodies))"],
+  [
+    "deliveries",
+    "body IS NULL AND (shared_body IS NULL OR shared_body NOT IN (SELECT shared_body FROM shared_bodies))",
+  ],
   ["shared_bodies", "shared_body NOT IN (SELECT shared_body FROM deliveries WHERE shared_body IS NOT NULL)"],
 ];
 
@@ -365,5 +378,8 @@ function sync(name: string): void {
 
 /** `20261125T205500Z` */
 function stamp(now: Date): string {
-  return now.toISOString().replace(/\.\d+Z$/, "Z").replace(/[-:]/g, "");
+  return now
+    .toISOString()
+    .replace(/\.\d+Z$/, "Z")
+    .replace(/[-:]/g, "");
 }

@@ -105,7 +105,8 @@ export class SqlitePages {
       const page = this.page(number);
       const start = number === 1 ? fileHeaderBytes : 0;
       const kind = page?.[start];
-      const isOfTree = tree === "table" ? kind === interiorTable || kind === leafTable : kind === interiorIndex || kind === leafIndex;
+      const isOfTree =
+        tree === "table" ? kind === interiorTable || kind === leafTable : kind === interiorIndex || kind === leafIndex;
       const cells = page === undefined || !isOfTree ? undefined : cellsOf(page, start, loss);
       if (page === undefined || cells === undefined) {
         loss.pages++;
@@ -292,7 +293,7 @@ function decodeRecord(bytes: Buffer): SqliteValue[] | undefined {
     if (typeof type === "bigint") return undefined;
     const length = lengthOf(type);
     if (length === undefined || at + length > bytes.length) return undefined;
-    const value = valueOf(type, bytes, at, length);
+    const value = readValue(type, bytes, at, length);
     if (value === undefined) return undefined;
     values.push(value);
     at += length;
@@ -308,7 +309,7 @@ function lengthOf(type: number): number | undefined {
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-function valueOf(type: number, bytes: Buffer, at: number, length: number): SqliteValue | undefined {
+function readValue(type: number, bytes: Buffer, at: number, length: number): SqliteValue | undefined {
   switch (type) {
     case 0:
       return null;
