@@ -16,7 +16,7 @@ export type ControlRequest =
   | { command: "store-backup"; file: string };
 
 /** What an answer carries for programs. */
-export interface ControlBodies {
+interface ControlBodies {
   reload: undefined;
   health: Health;
   "store-check": StoreCheck;

@@ -9,7 +9,7 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { readWal, type Wal } from "./wal.ts";
 
-export type SqliteValue = null | number | bigint | string | Uint8Array;
+type SqliteValue = null | number | bigint | string | Uint8Array;
 
 /** The rowid is `undefined` in tables without. */
 export interface SqliteRecord {

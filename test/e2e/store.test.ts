@@ -162,7 +162,10 @@ for (const [what, { end, how, owed }] of Object.entries(damages)) {
     const exported = await store(place, "export", "--dir", folder, records);
     assert.equal(exported.code, 1);
     assert.match(exported.complained, /^warning: /m);
-    const told = readFileSync(records, "utf8").trimEnd().split("\n").map((line) => JSON.parse(line));
+    const told = readFileSync(records, "utf8")
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
     assert.ok(told.filter(({ type }) => type === "message").length >= owed);
     assert.equal(statSync(records).mode & 0o777, 0o600);
     assert.deepEqual(contentOf(folder), before, "nothing was written there");
