@@ -133,6 +133,7 @@ describe("what can be read is saved:", () => {
     zero(pages[5]);
     zero(pages[40]);
     const damaged = readFileSync(file);
+    const { uid, gid } = statSync(file);
     const result = repaired();
     const messages = lossOf(result, "messages");
     expect(messages.lostPages).toBe(2);
@@ -141,6 +142,7 @@ describe("what can be read is saved:", () => {
     expect(lossOf(result, "queue")).toMatchObject({ saved: messages.saved, dropped: 1000 - messages.saved });
     expect(result.damagedFile).toBe(`${file}.damaged-${stamp}`);
     expect(readFileSync(result.damagedFile)).toEqual(damaged);
+    expect(statSync(file)).toMatchObject({ uid, gid });
     expect(statSync(file).mode & 0o777).toBe(0o600);
     expect(readdirSync(directory).sort()).toEqual(["hookmq.db", `hookmq.db.damaged-${stamp}`]);
     expect(verified()).toBe(messages.saved);

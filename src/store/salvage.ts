@@ -6,7 +6,7 @@
  *
  * Tables and columns are those of the fresh file, as the migrations make it; only what fits together is named here.
  */
-import { closeSync, fsyncSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
+import { chownSync, closeSync, fsyncSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import {
@@ -354,6 +354,9 @@ function makeConsistent(file: string, salvaged: readonly TableSalvage[]): TableS
  */
 function exchange(file: string, fresh: string, now: Date): string {
   const aside = `${file}.damaged-${stamp(now)}`;
+  const { uid, gid } = statSync(file);
+  // Root may repair what belongs to the broker's user.
+  if (process.getuid?.() === 0) chownSync(fresh, uid, gid);
   sync(fresh);
   if ((statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0) renameSync(`${file}-wal`, `${aside}-wal`);
   try {

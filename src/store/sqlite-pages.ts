@@ -87,7 +87,7 @@ export class SqlitePages {
     if (this.walDescriptor !== undefined) closeSync(this.walDescriptor);
   }
 
-  /** All records of the table with this root page, in no particular order; what is lost is added up in `loss`. */
+  /** All records of the table with this root page, in its order where nothing is lost; what is lost is added up in `loss`. */
   *records(root: number, tree: TreeKind, loss: Loss): Generator<SqliteRecord> {
     const visited = new Uint8Array(this.pageCount + 1);
     yield* this.below(root, tree, visited, loss);
@@ -113,7 +113,7 @@ export class SqlitePages {
         continue;
       }
       if (kind === interiorIndex || kind === interiorTable) {
-        const children = [page.readUInt32BE(start + 8), ...cells.map((at) => page.readUInt32BE(at))];
+        const children = [...cells.map((at) => page.readUInt32BE(at)), page.readUInt32BE(start + 8)];
         open.push(...children.filter((child) => this.mayBeChild(child, number)).reverse());
       }
       if (kind === interiorTable) continue;
