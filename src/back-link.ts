@@ -90,6 +90,14 @@ export class BackLink implements Store {
     await this.worker.terminate();
   }
 
+  checkStore(): Promise<string[]> {
+    return this.ask({ what: "check-store" }) as Promise<string[]>;
+  }
+
+  async backup(file: string): Promise<void> {
+    await this.ask({ what: "backup", file });
+  }
+
   private receive(message: FromBack): void {
     if (typeof message === "number") return this.committed(message);
     switch (message.type) {

@@ -5,6 +5,7 @@
  * A batch is first committed, then its deliveries are taken over by the dispatcher, then it is answered.
  */
 import { isMainThread, type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { assert } from "./base/assert.ts";
 import { type Clock, systemClock } from "./base/clock.ts";
 import type { Facts, Logger } from "./base/log.ts";
 import type { BrokerChange } from "./store/change.ts";
@@ -38,7 +39,9 @@ export type Question =
   | { what: "load" }
   | { what: "figures" }
   | { what: "stop-deliveries"; graceMs: number }
-  | { what: "close" };
+  | { what: "close" }
+  | { what: "check-store" }
+  | { what: "backup"; file: string };
 
 /** From the back. A bare number is the highest batch that is committed, with all before it that were not refused. */
 export type FromBack =
@@ -120,6 +123,15 @@ export class Back implements Store {
     await this.engine.close();
   }
 
+  /** What is wrong with the store on disk; empty when nothing is. */
+  checkStore(): string[] {
+    return onDisk(this.engine).check();
+  }
+
+  backup(file: string): Promise<void> {
+    return onDisk(this.engine).backup(file);
+  }
+
   private owedIn(changes: readonly BrokerChange[], firstPosition: number): StoredDelivery[] {
     const deliveries: StoredDelivery[] = [];
     let next = firstPosition;
@@ -131,6 +143,11 @@ export class Back implements Store {
     }
     return deliveries;
   }
+}
+
+function onDisk(engine: Store): SqliteStore {
+  assert(engine instanceof SqliteStore, "only what is kept on disk is checked and copied");
+  return engine;
 }
 
 function isVolatile(change: BrokerChange): boolean {
@@ -217,6 +234,10 @@ async function answer(back: Back | StoreUnusable, question: Question): Promise<u
       return back.stopDeliveries(question.graceMs);
     case "close":
       return back.close();
+    case "check-store":
+      return back.checkStore();
+    case "backup":
+      return back.backup(question.file);
     default:
       return question satisfies never;
   }

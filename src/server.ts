@@ -3,13 +3,17 @@
  *
  * The front thread has the sockets and the broker; the back thread has the store and sends the webhooks.
  */
+import { statSync } from "node:fs";
 import { openAccess } from "./access/access.ts";
 import { BackLink } from "./back-link.ts";
 import type { Logger } from "./base/log.ts";
 import { systemClock } from "./base/clock.ts";
 import { Broker } from "./broker/broker.ts";
 import type { Settings } from "./config/settings.ts";
+import { dataFileOf, StoreUnusable } from "./store/data-folder.ts";
+import type { StoreOptions } from "./store/options.ts";
 import { type Listening, TcpListener } from "./transport/tcp.ts";
+import type { EndpointFigures } from "./webhook/endpoint.ts";
 import { Outbox } from "./webhook/outbox.ts";
 
 /** Within a stop, after which what is left is cut off: together below the five seconds an operator is promised. */
@@ -22,6 +26,35 @@ export interface RunningServer {
   reload(settings: Settings): string[];
   /** Resolves when every client has been told, what could still be delivered is, and nothing is left open. */
   stop(): Promise<void>;
+  health(): Promise<Health>;
+  /** Throws StoreUnusable, as `backup` does, where nothing is kept on disk. */
+  checkStore(): Promise<StoreCheck>;
+  /** A consistent copy of the store as of its end. `file` is an absolute path, and must not exist yet. */
+  backup(file: string, onProgress: (bytes: { done: number; total: number }) => void): Promise<BackupReport>;
+}
+
+export interface Health {
+  status: "ok" | "degraded";
+  /** Why it is degraded, in words. */
+  reasons: string[];
+  pid: number;
+  version: string;
+  store: { engine: StoreOptions["engine"]; directory?: string; trouble?: string };
+  endpoints: EndpointFigures[];
+}
+
+export interface StoreCheck {
+  directory: string;
+  /** Of the data file. */
+  bytes: number;
+  faults: string[];
+  deliveries: { endpoint: string; deliveries: number }[];
+}
+
+export interface BackupReport {
+  file: string;
+  bytes: number;
+  seconds: number;
 }
 
 export interface ServerParts {
@@ -81,7 +114,55 @@ export async function startServer({ settings, log, backFile }: ServerParts): Pro
       return needRestart;
     },
     stop,
+    health: () => healthOf(settings, back),
+    async checkStore() {
+      const directory = directoryOf(settings.store);
+      const faults = await back.checkStore();
+      const figures = await back.figures();
+      const deliveries = figures.map(({ endpoint, queued, inflight }) => ({ endpoint, deliveries: queued + inflight }));
+      return { directory, bytes: bytesOf(dataFileOf(directory)), faults, deliveries };
+    },
+    async backup(file, onProgress) {
+      const original = dataFileOf(directoryOf(settings.store));
+      const since = performance.now();
+      const watch = setInterval(() => onProgress({ done: bytesOf(file), total: bytesOf(original) }), backupProgressMs);
+      try {
+        await back.backup(file);
+      } finally {
+        clearInterval(watch);
+      }
+      return { file, bytes: bytesOf(file), seconds: (performance.now() - since) / 1000 };
+    },
   };
+}
+
+const backupProgressMs = 500;
+
+async function healthOf({ store, broker }: Settings, back: BackLink): Promise<Health> {
+  const endpoints = await back.figures();
+  const { trouble } = back;
+  const reasons = endpoints
+    .filter(({ breaker }) => breaker !== "closed")
+    .map(({ endpoint, queued }) => `webhook endpoint ${endpoint} does not take deliveries, ${queued} wait`);
+  if (trouble !== undefined) reasons.unshift(`the store cannot write: ${trouble}`);
+  const directory = store.engine === "disk" ? store.directory : undefined;
+  return {
+    status: reasons.length === 0 ? "ok" : "degraded",
+    reasons,
+    pid: process.pid,
+    version: broker.version,
+    store: { engine: store.engine, directory, trouble },
+    endpoints,
+  };
+}
+
+function directoryOf(store: StoreOptions): string {
+  if (store.engine === "disk") return store.directory;
+  throw new StoreUnusable("absent", "", "this broker keeps nothing on disk (store.engine = memory)");
+}
+
+function bytesOf(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 /** The memory engine ends with the process. */

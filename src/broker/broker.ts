@@ -266,7 +266,12 @@ export class Broker implements OutboxHost {
 
   /** Sets or clears the topic's retained message. [MQTT5 3.3.1-5] [MQTT5 3.3.1-6] [MQTT311 3.3.1-5] [MQTT311 3.3.1-10] */
   private retain(arrival: Arrival, promised: boolean): void {
-    const { topicName } = arrival.route;
+    const { topicName, reserved } = arrival.route;
+    // The broker's own figures are made anew by each process.
+    if (reserved) {
+      this.retained.set(arrival.message());
+      return;
+    }
     if (this.turn.isTroubled && !promised) {
       this.figures.retainedRefused++;
       return;

@@ -1,37 +1,32 @@
 /**
- * The running broker's door for `hookmq reload`: a Unix socket beside the pid file that only its owner can open. One
- * line of JSON asks, one line answers.
+ * The running broker's door for commands: a Unix socket beside the pid file that only its owner can open.
+ * `control-protocol.ts` has what is said there.
  */
 import { lstatSync, unlinkSync } from "node:fs";
 import { createConnection, createServer, type Socket } from "node:net";
+import {
+  type ControlAnswer,
+  type ControlRequest,
+  type FromBroker,
+  parseRequest,
+  type Progress,
+} from "./control-protocol.ts";
 
-/** `conf` is an absolute path; without it, the file that the broker was started with. */
-export interface ReloadRequest {
-  command: "reload";
-  conf: string | undefined;
-  oldConf: boolean;
-}
-
-export interface ReloadAnswer {
-  succeeded: boolean;
-  /** What the operator should read, line by line: the report, or what needs a restart. */
-  lines: readonly string[];
-}
+export type Handle = (request: ControlRequest, progress: (progress: Progress) => void) => Promise<ControlAnswer>;
 
 /** A request with the longest path there is. */
 const requestBytesMax = 16 * 1024;
 const answerBytesMax = 4 * 1024 * 1024;
 const waitMs = 10_000;
+/** What takes long shows within the asker's patience that it goes on. */
+const stillAtItMs = 2_000;
 
 export function controlPathOf(pidFile: string): string {
   return `${pidFile.replace(/\.pid$/, "")}.sock`;
 }
 
 /** Listens until it is closed. Only the holder of the pid file may call this: it removes what an earlier one left. */
-export async function listenForControl(
-  path: string,
-  handle: (request: ReloadRequest) => Promise<ReloadAnswer>,
-): Promise<{ close(): Promise<void> }> {
+export async function listenForControl(path: string, handle: Handle): Promise<{ close(): Promise<void> }> {
   const connections = new Set<Socket>();
   const server = createServer((socket) => {
     connections.add(socket);
@@ -58,47 +53,63 @@ export async function listenForControl(
 }
 
 /** Asks the broker behind `path`. */
-export async function askForReload(path: string, request: ReloadRequest): Promise<ReloadAnswer> {
+export async function askBroker<Command extends ControlRequest["command"]>(
+  path: string,
+  request: Extract<ControlRequest, { command: Command }>,
+  onProgress: (progress: Progress) => void = () => {},
+): Promise<ControlAnswer<Command>> {
   const socket = createConnection(path);
+  // Told by whoever reads from it.
+  socket.on("error", () => {});
   try {
     socket.on("connect", () => socket.write(`${JSON.stringify(request)}\n`));
-    return JSON.parse(await readLine(socket, answerBytesMax));
+    for await (const line of linesOf(socket, answerBytesMax)) {
+      const said: FromBroker = JSON.parse(line);
+      if (!("progress" in said)) return said as ControlAnswer<Command>;
+      if (said.progress !== undefined) onProgress(said.progress);
+    }
+    throw new Error("the connection ended before the answer");
   } finally {
     socket.destroy();
   }
 }
 
-async function serve(socket: Socket, handle: (request: ReloadRequest) => Promise<ReloadAnswer>): Promise<void> {
+async function serve(socket: Socket, handle: Handle): Promise<void> {
+  const say = (line: FromBroker) => socket.write(`${JSON.stringify(line)}\n`);
+  // Whoever has gone is no reason to fall over.
+  socket.on("error", () => {});
+  let stillAtIt: NodeJS.Timeout | undefined;
   try {
-    const request = parseRequest(await readLine(socket, requestBytesMax));
-    const answer = request === undefined ? { succeeded: false, lines: ["not a request"] } : await handle(request);
-    socket.end(`${JSON.stringify(answer)}\n`);
+    const line = (await linesOf(socket, requestBytesMax).next()).value;
+    const request = line === undefined ? undefined : parseRequest(line);
+    stillAtIt = setInterval(() => say({ progress: undefined }), stillAtItMs);
+    const answer =
+      request === undefined
+        ? { succeeded: false, lines: ["not a request"] }
+        : await handle(request, (progress) => say({ progress }));
+    clearInterval(stillAtIt);
+    say(answer);
+    socket.end();
   } catch {
     // Whoever asked has gone, or never finished asking.
     socket.destroy();
+  } finally {
+    clearInterval(stillAtIt);
   }
 }
 
-function parseRequest(line: string): ReloadRequest | undefined {
-  const request: unknown = JSON.parse(line);
-  if (typeof request !== "object" || request === null) return undefined;
-  const { command, conf, oldConf } = request as Record<string, unknown>;
-  if (command !== "reload" || (conf !== undefined && typeof conf !== "string")) return undefined;
-  return { command, conf, oldConf: oldConf === true };
-}
-
-function readLine(socket: Socket, bytesMax: number): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let text = "";
-    socket.setEncoding("utf8");
-    socket.setTimeout(waitMs, () => reject(new Error("no answer in time")));
-    socket.on("data", (chunk: string) => {
-      text += chunk;
-      const end = text.indexOf("\n");
-      if (end >= 0) resolve(text.slice(0, end));
-      else if (text.length > bytesMax) reject(new Error("the line is too long"));
-    });
-    socket.on("error", reject);
-    socket.on("close", () => reject(new Error("the connection ended before the line did")));
-  });
+/** Fails when a line is too long, or does not come in time. The socket stays open for an answer. */
+async function* linesOf(socket: Socket, bytesMax: number): AsyncGenerator<string, undefined> {
+  let text = "";
+  socket.setEncoding("utf8");
+  socket.setTimeout(waitMs, () => socket.destroy(new Error("no answer in time")));
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
+    text += chunk;
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
+      yield text.slice(0, end);
+      text = text.slice(end + 1);
+    }
+    if (text.length > bytesMax) throw new Error("the line is too long");
+  }
+  return undefined;
 }

@@ -20,6 +20,7 @@ process.exitCode = await runProgram(args, {
   terminal: systemTerminal,
   signals: process,
   stdin: process.stdin,
+  stdout: process.stdout,
   env: process.env,
   cwd: process.cwd(),
 });

@@ -1,5 +1,5 @@
 import { EventEmitter } from "node:events";
-import { Readable } from "node:stream";
+import { PassThrough, Readable } from "node:stream";
 import { expect, test } from "vitest";
 import { runProgram } from "./program.ts";
 import { FakeTerminal } from "./fake-terminal.ts";
@@ -11,13 +11,15 @@ async function run(...args: string[]): Promise<{ code: number; said: string; com
     terminal,
     signals: new EventEmitter(),
     stdin: Readable.from([]),
+    stdout: new PassThrough(),
     env: { HOOKMQ_PID_FILE: "/nonexistent/hookmq.pid" },
     cwd: "/nonexistent",
   });
   return { code, said: terminal.lines.join("\n"), complained: terminal.complaints.join("\n") };
 }
 
-const commands = ["start", "stop", "restart", "reload", "check", "receiver", "pub", "sub"];
+const commands = ["start", "stop", "restart", "reload", "check", "health", "store", "receiver", "pub", "sub"];
+const storeCommands = ["check", "export", "repair", "backup"];
 
 test("--version prints the version alone", async () => {
   expect(await run("--version")).toEqual({ code: 0, said: version, complained: "" });
@@ -37,8 +39,34 @@ for (const command of commands) {
   });
 }
 
+for (const command of storeCommands) {
+  test(`store ${command} --help explains its flags`, async () => {
+    const { code, said } = await run("store", command, "--help");
+    expect(code).toBe(0);
+    expect(said).toContain(`Usage: hookmq store ${command} [options]`);
+    expect((await run("store", "--help")).said).toMatch(new RegExp(`^  ${command} `, "m"));
+  });
+}
+
+test("health of a broker that does not run is told by the exit code, and to programs", async () => {
+  expect(await run("health")).toEqual({ code: 2, said: "", complained: "There is no running HookMQ instance." });
+  const { code, said } = await run("health", "--json");
+  expect(code).toBe(2);
+  expect(JSON.parse(said)).toMatchObject({ status: "unreachable" });
+});
+
 for (const [args, complaint] of [
   [[], "Usage: hookmq"],
+  [["store"], "Usage: hookmq store"],
+  [["store", "destroy"], "unknown command 'destroy'"],
+  [["store", "check", "--dir", "d", "--conf", "c"], "cannot be used with"],
+  [["store", "check", "--bad"], "Try 'hookmq store check --help' for more information."],
+  [["store", "check"], "keeps nothing on disk"],
+  [["store", "check", "--dir", "d"], "there is no store: /nonexistent/d/hookmq.db"],
+  [["store", "export", "--dir", "d"], "there is no store"],
+  [["store", "repair", "--dir", "d"], "there is no store"],
+  [["store", "backup"], "missing required argument 'file'"],
+  [["store", "backup", "copy.db"], "keeps nothing on disk"],
   [["strat"], "unknown command 'strat'\n(Did you mean start?)"],
   [["start", "--bad"], "unknown option '--bad'"],
   [["start", "--conf"], "option '--conf <path>' argument missing"],

@@ -7,12 +7,18 @@ import { addBrokerFlags, addFileFlags, type BrokerFlags, type FileFlags, type Pl
 import { check } from "./check.ts";
 import type { ClientOptions } from "./client.ts";
 import { daemonTerminal, isDaemon } from "./daemon.ts";
+import { health } from "./health.ts";
 import { type PayloadSource, pub } from "./pub.ts";
 import { receiver } from "./receiver.ts";
 import { reload } from "./reload.ts";
 import { restart } from "./restart.ts";
 import { start, type StartParts } from "./start.ts";
 import { stop } from "./stop.ts";
+import { storeBackup } from "./store-backup.ts";
+import { storeCheck } from "./store-check.ts";
+import { storeExport } from "./store-export.ts";
+import type { StoreFlags } from "./store-place.ts";
+import { storeRepair } from "./store-repair.ts";
 import { abortedBySignal, type Signals } from "./stop-signals.ts";
 import { sub } from "./sub.ts";
 import type { ExitCode, Terminal } from "./terminal.ts";
@@ -22,6 +28,8 @@ export interface ProgramParts extends Place {
   terminal: Terminal;
   signals: Signals;
   stdin: NodeJS.ReadableStream;
+  /** For what is too much for lines. */
+  stdout: NodeJS.WritableStream;
 }
 
 /** Runs what `args` say, the words behind the command's own name. */
@@ -53,12 +61,15 @@ function createProgram(parts: ProgramParts, run: (running: ExitCode | Promise<Ex
     })
     .exitOverride()
     .addHelpText("after", examples);
-  const command = (name: string, description: string) =>
-    program
+  const commandOf = (parent: Command, name: string, description: string) => {
+    const words = parent === program ? ["hookmq", name] : ["hookmq", parent.name(), name];
+    return parent
       .command(name)
       .description(description)
       .helpOption("-h, --help", "print this help")
-      .showHelpAfterError(`Try 'hookmq ${name} --help' for more information.`);
+      .showHelpAfterError(`Try '${words.join(" ")} --help' for more information.`);
+  };
+  const command = (name: string, description: string) => commandOf(program, name, description);
 
   addBrokerFlags(command("start", "start the broker")).action((flags: BrokerFlags) =>
     run(start(flags, startParts(parts))),
@@ -75,6 +86,25 @@ function createProgram(parts: ProgramParts, run: (running: ExitCode | Promise<Ex
   addBrokerFlags(
     command("check", "check a configuration and print every setting in force, with where it comes from"),
   ).action((flags: BrokerFlags) => run(check(flags, parts, terminal)));
+
+  addFileFlags(command("health", "ask the running broker whether it is well"))
+    .option("--json", "for programs")
+    .action((flags: JsonFlags) => run(health(flags, parts, terminal)));
+
+  const store = command("store", "look after the store on disk").helpCommand(false);
+  addStoreFlags(commandOf(store, "check", "say what is in a data folder, and what is wrong with it"))
+    .option("--json", "for programs")
+    .action((flags: StoreFlags & JsonFlags) => run(storeCheck(flags, parts, terminal)));
+  addStoreFlags(commandOf(store, "export", "write out all that can be read, a line of JSON each"))
+    .argument("[file]", "a file that is not there yet; - for the standard output", "-")
+    .action((file: string, flags: StoreFlags) => run(storeExport(file, flags, parts)));
+  addStoreFlags(commandOf(store, "repair", "save what can be read of a damaged store, and put the damaged file aside"))
+    .option("--json", "for programs")
+    .action((flags: StoreFlags & JsonFlags) => run(storeRepair(flags, parts, terminal)));
+  addFileFlags(commandOf(store, "backup", "copy the store, while the broker runs or not"))
+    .argument("<file>", "a file that is not there yet")
+    .option("--json", "for programs")
+    .action((file: string, flags: JsonFlags) => run(storeBackup(file, flags, parts, terminal)));
 
   command("receiver", "a test server for webhooks: prints each request and answers ok")
     .option("--host <address>", "listen on this address", "127.0.0.1")
@@ -147,6 +177,13 @@ Examples:
 function startParts({ terminal, signals, env, cwd }: ProgramParts): StartParts {
   const parts = { signals, env, cwd, startServer };
   return isDaemon(env) ? { ...parts, ...daemonTerminal() } : { ...parts, terminal };
+}
+
+type JsonFlags = FileFlags & { json?: true };
+
+function addStoreFlags(command: Command): Command {
+  const dir = new Option("--dir <path>", "the data folder itself, in place of a configuration that names it");
+  return addFileFlags(command).addOption(dir.conflicts(["conf", "old_conf"]));
 }
 
 interface ReceiverFlags {

@@ -1,7 +1,7 @@
 /** `hookmq reload`: has the running broker read its configuration again, and says what came of it. */
 import path from "node:path";
 import { type FileFlags, type Place, pidFileFor } from "./broker-flags.ts";
-import { askForReload, controlPathOf } from "./control.ts";
+import { askBroker, controlPathOf } from "./control.ts";
 import { runningBroker } from "./pid-file.ts";
 import type { ExitCode, Terminal } from "./terminal.ts";
 
@@ -14,7 +14,7 @@ export async function reload(flags: FileFlags, place: Place, terminal: Terminal)
   }
   const file = flags.conf ?? flags.old_conf;
   try {
-    const { succeeded, lines } = await askForReload(controlPathOf(pidFile), {
+    const { succeeded, lines } = await askBroker(controlPathOf(pidFile), {
       command: "reload",
       conf: file === undefined ? undefined : path.resolve(place.cwd, file),
       oldConf: flags.conf === undefined && flags.old_conf !== undefined,

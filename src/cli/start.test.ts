@@ -63,6 +63,18 @@ class FakeServer implements RunningServer {
   async stop(): Promise<void> {
     this.stops++;
   }
+
+  async health(): Promise<never> {
+    throw new Error("not asked for here");
+  }
+
+  async checkStore(): Promise<never> {
+    throw new Error("not asked for here");
+  }
+
+  async backup(): Promise<never> {
+    throw new Error("not asked for here");
+  }
 }
 
 function parts(server: RunningServer | Error, onStart: () => void = () => {}): StartParts {

@@ -13,7 +13,8 @@ import type { RunningServer } from "../server.ts";
 import { StoreUnavailable } from "../store/store.ts";
 import { ListenFailed } from "../transport/tcp.ts";
 import { type BrokerFlags, loadFor, type Place } from "./broker-flags.ts";
-import { controlPathOf, listenForControl, type ReloadAnswer, type ReloadRequest } from "./control.ts";
+import { controlPathOf, type Handle, listenForControl } from "./control.ts";
+import type { ControlAnswer, ControlRequest } from "./control-protocol.ts";
 import { isDaemon, startDaemon } from "./daemon.ts";
 import { listenFailure } from "./listen-failure.ts";
 import { claimPidFile, PidFileRefused, processTitle, refuseSecond } from "./pid-file.ts";
@@ -64,7 +65,7 @@ async function run(loaded: LoadResult, settings: Settings, flags: BrokerFlags, p
     process.title = processTitle;
     const giveBackPidFile = await claimFor(server, settings.system.pidFile);
     const reload = (request?: ReloadRequest) => reloadServer(server, log, flags, request, parts);
-    const control = await openControl(settings.system.pidFile, reload, log);
+    const control = await openControl(settings.system.pidFile, controlOf(server, reload), log);
     const onHangUp = async () => {
       const { succeeded, lines } = await reload();
       if (succeeded) log.info(lines.join("; "));
@@ -118,16 +119,45 @@ async function stopInTime(server: RunningServer, insisted: Promise<void>): Promi
 /** Without it the broker runs as well: SIGHUP still reloads. */
 async function openControl(
   pidFile: string,
-  reload: (request: ReloadRequest) => Promise<ReloadAnswer>,
+  handle: Handle,
   log: Logger,
 ): Promise<{ close(): Promise<void> } | undefined> {
   const path = controlPathOf(pidFile);
   try {
-    return await listenForControl(path, reload);
+    return await listenForControl(path, handle);
   } catch (error) {
     log.warn("the control socket is not open: reload with SIGHUP only", { path, error });
     return undefined;
   }
+}
+
+type ReloadRequest = Extract<ControlRequest, { command: "reload" }>;
+
+/** What commands may ask of this broker. */
+function controlOf(server: RunningServer, reload: (request: ReloadRequest) => Promise<ControlAnswer>): Handle {
+  return async (request, progress) => {
+    try {
+      switch (request.command) {
+        case "reload":
+          return await reload(request);
+        case "health":
+          return { succeeded: true, lines: [], body: await server.health() };
+        case "store-check":
+          return { succeeded: true, lines: [], body: await server.checkStore() };
+        case "store-backup":
+          return { succeeded: true, lines: [], body: await server.backup(request.file, progress) };
+        default:
+          return request satisfies never;
+      }
+    } catch (error) {
+      return { succeeded: false, lines: [failureText(error)] };
+    }
+  };
+}
+
+function failureText(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
 }
 
 /** Reads the file again, and takes over all of it that can change, or nothing when there are mistakes in it. */
@@ -137,7 +167,7 @@ async function reloadServer(
   flags: BrokerFlags,
   request: ReloadRequest | undefined,
   place: Place,
-): Promise<ReloadAnswer> {
+): Promise<ControlAnswer> {
   const file = request?.conf === undefined ? {} : { [request.oldConf ? "old_conf" : "conf"]: request.conf };
   const named = request?.conf === undefined ? flags : { ...flags, conf: undefined, old_conf: undefined, ...file };
   const loaded = loadFor(named, place);

@@ -93,7 +93,7 @@ describe("a file that cannot be used is refused, named and left as it is:", () =
     const { code, message } = refusal();
     expect(code).toBe("corrupt");
     expect(message).toContain(file);
-    expect(message).toMatch(/left as it is.*store\.dir/);
+    expect(message).toMatch(/left as it is.*store\.dir/s);
     expect(readFileSync(file)).toEqual(garbage);
   });
 

@@ -19,24 +19,41 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
+import { pathToFileURL } from "node:url";
 import { DatabaseSync } from "node:sqlite";
 import { cacheBytes, checkedAtStartBytesMax, walBytesKept, walPagesMax } from "./limits.ts";
 import { faultsOfFile } from "./sqlite-check.ts";
 import { SqliteCode, sqliteCodeOf } from "./sqlite-error.ts";
 import { applicationId, formatOf, migrate, newestFormat, pragma } from "./sqlite-schema.ts";
+import { hasBrokenHeader } from "./wal.ts";
 
 /** Why a data folder cannot be used. The message is for the operator, and names the file. */
 export class StoreUnusable extends Error {
-  readonly code: "in-use" | "inaccessible" | "foreign" | "newer-format" | "corrupt";
+  readonly code: "absent" | "in-use" | "inaccessible" | "foreign" | "newer-format" | "corrupt";
   /** The data file, or the folder where that is what it is about. */
   readonly file: string;
+  /** What is damaged. */
+  readonly finding: string | undefined;
 
-  constructor(code: StoreUnusable["code"], file: string, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  constructor(
+    code: StoreUnusable["code"],
+    file: string,
+    message: string,
+    { cause, finding }: { cause?: unknown; finding?: string } = {},
+  ) {
+    super(message, { cause });
     this.name = "StoreUnusable";
     this.code = code;
     this.file = file;
+    this.finding = finding;
   }
+}
+
+/** Open for looking only: nothing in the folder changes, not even its format, and no broker starts on it meanwhile. */
+export interface DataFolderForReading {
+  readonly file: string;
+  readonly database: DatabaseSync;
+  close(): void;
 }
 
 export interface DataFolder {
@@ -56,6 +73,7 @@ const pidFileName = "hookmq.db.pid";
 export function openDataFolder(directory: string): DataFolder {
   const file = path.join(directory, dataFileName);
   create(directory, file);
+  refuseLostBeginning(directory, file);
   let database: DatabaseSync | undefined;
   try {
     database = new DatabaseSync(file);
@@ -65,6 +83,59 @@ export function openDataFolder(directory: string): DataFolder {
     throw error instanceof StoreUnusable ? error : unusable(directory, file, error);
   }
   return new LockedFolder(directory, database);
+}
+
+export function dataFileOf(directory: string): string {
+  return path.join(directory, dataFileName);
+}
+
+/** Throws StoreUnusable where there is no store, and where it is in use, not ours, or so damaged that SQLite cannot open it. */
+export function openForReading(directory: string): DataFolderForReading {
+  const file = dataFileOf(directory);
+  // SQLite puts these beside the file even for looking.
+  const sideFiles = [`${file}-shm`, `${file}-wal`].filter((name) => !existsSync(name));
+  if (!existsSync(file)) throw absent(file, "there is no store");
+  refuseLostBeginning(directory, file);
+  let database: DatabaseSync | undefined;
+  const close = () => {
+    // As long as the file is locked nobody else can have begun to use them.
+    for (const name of sideFiles) ignoreFailure(() => removeIfUnused(name));
+    database?.close();
+  };
+  try {
+    database = new DatabaseSync(locationForReading(directory, file), { readOnly: true });
+    // Held until the end: it keeps brokers away.
+    database.exec("BEGIN");
+    database.prepare("SELECT count(*) FROM sqlite_schema").get();
+    if (isEmpty(database)) throw absent(file, "nothing was ever kept");
+    identify(database, file);
+    return { file, database, close };
+  } catch (error) {
+    close();
+    throw error instanceof StoreUnusable ? error : unusable(directory, file, error);
+  }
+}
+
+/** On a medium that cannot be written, SQLite must be told that nothing will change; it then looks at no log. */
+function locationForReading(directory: string, file: string): string | URL {
+  try {
+    accessSync(directory, constants.W_OK);
+    return file;
+  } catch (cause) {
+    if (hasContent(`${file}-wal`)) throw inaccessible(directory, cause);
+    const location = pathToFileURL(file);
+    location.searchParams.set("immutable", "1");
+    return location;
+  }
+}
+
+function removeIfUnused(name: string): void {
+  if (name.endsWith("-wal") && hasContent(name)) return;
+  rmSync(name, { force: true });
+}
+
+function hasContent(file: string): boolean {
+  return (statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 0;
 }
 
 class LockedFolder implements DataFolder {
@@ -84,7 +155,8 @@ class LockedFolder implements DataFolder {
   }
 
   damage(cause: unknown): StoreUnusable {
-    return corrupt(path.join(this.directory, dataFileName), (cause as Error).message, cause);
+    const { directory } = this;
+    return corrupt(directory, path.join(directory, dataFileName), (cause as Error).message, cause);
   }
 
   close(): void {
@@ -121,6 +193,17 @@ function syncNames(first: string, last: string): void {
   }
 }
 
+/** What SQLite would pass over without a word, or even delete: a log beside an empty file, and one that it cannot read. */
+function refuseLostBeginning(directory: string, file: string): void {
+  const log = `${file}-wal`;
+  try {
+    if (hasContent(log) && !hasContent(file)) throw corrupt(directory, file, "it is empty beside a write-ahead log");
+    if (hasBrokenHeader(log)) throw corrupt(directory, file, "its write-ahead log has no valid header");
+  } catch (error) {
+    throw error instanceof StoreUnusable ? error : inaccessible(log, error);
+  }
+}
+
 function prepare(database: DatabaseSync, file: string): void {
   // Exclusive: no second process, and no shared memory file either. It takes effect with the first look into the file.
   database.exec("PRAGMA locking_mode = EXCLUSIVE");
@@ -147,20 +230,16 @@ function isEmpty(database: DatabaseSync): boolean {
 
 /** Before anything is written: is it ours, is it not from the future, and is it whole? */
 function judge(database: DatabaseSync, file: string): void {
-  const format = formatOf(database);
-  if (pragma(database, "application_id") !== applicationId) {
-    const message = `${file} is a database of another program: HookMQ leaves it alone. Choose another folder (store.dir).`;
-    throw new StoreUnusable("foreign", file, message);
-  }
-  if (format > newestFormat) {
-    const message =
-      `${file} was written by a newer HookMQ (store format ${format}; this one reads up to ${newestFormat}): ` +
-      `start that version again, or choose another folder (store.dir).`;
-    throw new StoreUnusable("newer-format", file, message);
-  }
+  identify(database, file);
   if (statSync(file).size > checkedAtStartBytesMax) return;
   const faults = faultsOfFile(database, "quick_check");
-  if (faults.length > 0) throw corrupt(file, faults.join("; "));
+  if (faults.length > 0) throw corrupt(path.dirname(file), file, faults.join("; "));
+}
+
+function identify(database: DatabaseSync, file: string): void {
+  const format = formatOf(database);
+  if (pragma(database, "application_id") !== applicationId) throw foreign(file);
+  if (format > newestFormat) throw newerFormat(file, format);
 }
 
 function unusable(directory: string, file: string, cause: unknown): unknown {
@@ -169,7 +248,7 @@ function unusable(directory: string, file: string, cause: unknown): unknown {
       return inUse(directory, cause);
     case SqliteCode.corrupt:
     case SqliteCode.notADatabase:
-      return corrupt(file, String((cause as Error).message), cause);
+      return corrupt(directory, file, String((cause as Error).message), cause);
     case undefined:
       return cause;
     default:
@@ -189,14 +268,34 @@ function inaccessible(file: string, cause: unknown): StoreUnusable {
   return new StoreUnusable("inaccessible", file, message, { cause });
 }
 
-function corrupt(file: string, finding: string, cause?: unknown): StoreUnusable {
-  const message =
-    `the store ${file} is damaged (${finding}). It is left as it is: put back a copy of it from before, ` +
-    `or choose another folder (store.dir).`;
-  return new StoreUnusable("corrupt", file, message, { cause });
+export function foreign(file: string): StoreUnusable {
+  const message = `${file} is a database of another program: HookMQ leaves it alone. Choose another folder (store.dir).`;
+  return new StoreUnusable("foreign", file, message);
 }
 
-function holderOf(directory: string): number | undefined {
+export function newerFormat(file: string, format: number): StoreUnusable {
+  const message =
+    `${file} was written by a newer HookMQ (store format ${format}; this one reads up to ${newestFormat}): ` +
+    `start that version again, or choose another folder (store.dir).`;
+  return new StoreUnusable("newer-format", file, message);
+}
+
+function absent(file: string, finding: string): StoreUnusable {
+  return new StoreUnusable("absent", file, `${finding}: ${file}`);
+}
+
+function corrupt(directory: string, file: string, finding: string, cause?: unknown): StoreUnusable {
+  const message =
+    `the store ${file} is damaged (${finding}). It is left as it is.\n` +
+    `  hookmq store check --dir ${directory}     says what is wrong with it\n` +
+    `  hookmq store export --dir ${directory} -  writes out what can be read of it\n` +
+    `  hookmq store repair --dir ${directory}    puts what can be read into a new file, and this one aside\n` +
+    `Or put back a copy of it from before, or choose another folder (store.dir).`;
+  return new StoreUnusable("corrupt", file, message, { cause, finding });
+}
+
+/** Who says that it uses the folder. */
+export function holderOf(directory: string): number | undefined {
   try {
     const pid = Number.parseInt(readFileSync(path.join(directory, pidFileName), "utf8"), 10);
     return Number.isNaN(pid) ? undefined : pid;

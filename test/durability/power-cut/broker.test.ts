@@ -4,13 +4,14 @@ import { mkdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import path from "node:path";
 import { expect } from "vitest";
-import type { StoredState } from "../../../src/store/store.ts";
+import type { Engine, StoredState } from "../../../src/store/store.ts";
 import { test } from "../../e2e/support/place.ts";
 import { deadPort } from "../../e2e/support/receivers.ts";
 import { TestClient } from "../../support/client.ts";
 import { writeImage } from "./disk.ts";
 import { cutInCheckpoint, cutsWanted, explore, scratchFolder, seedWanted } from "./exploring.ts";
 import { buildLayer, Notes, readJournal, recordedBy, snapshotOf } from "./recording.ts";
+import { owedTo } from "./workload.ts";
 
 const messages = 1500;
 const window = 20;
@@ -18,12 +19,12 @@ const window = 20;
 const lasting = { clientId: "lasting", cleanStart: false, properties: { sessionExpiryInterval: 3600 } } as const;
 
 /** Both debts of a message are one batch, so message `n` is owed to both or to none; and in the order of publishing. */
-function judge(state: StoredState, notes: readonly string[]): string[] {
+function judge(store: Engine, state: StoredState, notes: readonly string[]): string[] {
   if (notes.length === 0) return [];
   const [session] = state.sessions;
   if (session?.subscriptions.length !== 1) return ["lost: the subscription"];
   const queued = session.queue.map(({ messageId }) => numberIn(state.messages.get(messageId)!.payload));
-  const delivered = state.deliveries.map(({ body }) =>
+  const delivered = owedTo(store, "default").map(({ owed: { body } }) =>
     numberIn(Buffer.from(JSON.parse(`${Buffer.from(body)}`).payload)),
   );
   const owed = Math.max(...notes.map(Number));

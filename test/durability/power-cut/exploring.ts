@@ -6,7 +6,7 @@ import { systemClock } from "../../../src/base/clock.ts";
 import { silentLogger } from "../../../src/base/log.ts";
 import { openDataFolder } from "../../../src/store/data-folder.ts";
 import { SqliteStore } from "../../../src/store/sqlite.ts";
-import type { StoredState } from "../../../src/store/store.ts";
+import type { Engine, StoredState } from "../../../src/store/store.ts";
 import { Random } from "../../fault/random.ts";
 import { Disk, type DiskOptions, type Image, writeImage } from "./disk.ts";
 import type { Recording, Snapshot, Step } from "./recording.ts";
@@ -36,7 +36,7 @@ export interface Exploration {
   cuts: number | "every";
   seed: number;
   /** What is wrong with a store that opened and is whole, given what had been noted before the cut; empty when nothing is. */
-  judge: (state: StoredState, notes: readonly string[]) => string[];
+  judge: (store: Engine, state: StoredState, notes: readonly string[]) => string[];
 }
 
 export interface Findings {
@@ -59,8 +59,7 @@ export async function explore(title: string, exploration: Exploration): Promise<
     for (let again = 0; again < (points.get(done) ?? 0); again++) {
       // Its chance is its own, so that it can be had without those before it.
       const image = playback.disk.cut(new Random(seed * 1_000_003 + done * 101 + again));
-      const found = await openAfterCut(image, directory);
-      const faults = typeof found === "string" ? [found] : judge(found, playback.notes);
+      const faults = await faultsAfterCut(image, directory, (store, state) => judge(store, state, playback.notes));
       for (const fault of faults) findings.faults.push(`seed ${seed}, cut ${again} after step ${done}: ${fault}`);
       findings.cuts++;
       if (playback.checkpoints.isUnderWay) findings.cutsInCheckpoints++;
@@ -167,7 +166,11 @@ class CheckpointWatch {
 }
 
 /** What the store holds that is found after the cut, or why it is not whole. */
-async function openAfterCut(image: Image, directory: string): Promise<StoredState | string> {
+async function faultsAfterCut(
+  image: Image,
+  directory: string,
+  judge: (store: Engine, state: StoredState) => string[],
+): Promise<string[]> {
   const place = scratchFolder();
   try {
     writeImage(image, place);
@@ -177,12 +180,12 @@ async function openAfterCut(image: Image, directory: string): Promise<StoredStat
     const store = new SqliteStore({ folder, sync: "none", clock: systemClock, log: silentLogger });
     try {
       const faults = store.check();
-      return faults.length > 0 ? `not whole: ${faults.join("; ")}` : await store.load();
+      return faults.length > 0 ? [`not whole: ${faults.join("; ")}`] : judge(store, await store.load());
     } finally {
       await store.close();
     }
   } catch (error) {
-    return `cannot be used: ${(error as Error).message}`;
+    return [`cannot be used: ${(error as Error).message}`];
   } finally {
     rmSync(place, { recursive: true });
   }

@@ -3,8 +3,9 @@
  * alone. They come in waves: in the first half of a wave all is owed, in the second twice as much is settled, so that at the end
  * of a wave thousands of pages are free and the store gives them back.
  */
-import type { Change, OwedDelivery } from "../../../src/store/change.ts";
-import type { StoredState } from "../../../src/store/store.ts";
+import type { BrokerChange, OwedDelivery } from "../../../src/store/change.ts";
+import type { StoredDelivery } from "../../../src/store/deliveries.ts";
+import type { Engine, StoredState } from "../../../src/store/store.ts";
 
 /** Half a wave of payloads are more pages than the store keeps free. */
 export const waveBatches = 480;
@@ -16,8 +17,8 @@ const endpoints = ["x", "y"];
 /** Packet Identifiers of QoS 2 that are between PUBLISH and PUBREL. */
 const receivedAtOnce = 7;
 
-export function batch(n: number): Change[] {
-  const changes: Change[] = [];
+export function batch(n: number): BrokerChange[] {
+  const changes: BrokerChange[] = [];
   if (n === 1) changes.push({ type: "session-opened", clientId, userName: undefined, expirySeconds: 3600 });
   changes.push(
     {
@@ -48,7 +49,8 @@ export function batch(n: number): Change[] {
       sharedFilter: undefined,
     },
   );
-  for (const endpoint of endpoints) changes.push({ type: "delivery-owed", delivery: delivery(endpoint, n) });
+  for (const endpoint of endpoints)
+    changes.push({ type: "delivery-owed", durability: "strict", delivery: delivery(endpoint, n) });
   for (let position = settledBy(n - 1) + 1; position <= settledBy(n); position++)
     changes.push({ type: "settled", clientId, position });
   if (n > receivedAtOnce) changes.push({ type: "receive-completed", clientId, packetIdentifier: n - receivedAtOnce });
@@ -82,8 +84,14 @@ export function lastBatch({ retained }: StoredState): number {
   return retained.get(topicName) ?? 0;
 }
 
+/** All that an endpoint is owed. */
+export function owedTo(store: Engine, endpoint: string): StoredDelivery[] {
+  return store.owedBehind(endpoint, 0, { countMax: 1_000_000, bytesMax: 2 ** 40 }).deliveries;
+}
+
 /** What is not as it must be after batches 1 to `n`, and no other. */
-export function differences(state: StoredState, n: number): string[] {
+export function differences(store: Engine, state: StoredState, n: number): string[] {
+  const owed = endpoints.flatMap((endpoint) => owedTo(store, endpoint)).sort((a, b) => a.position - b.position);
   const session = state.sessions[0];
   const queue = range(settledBy(n) + 1, n);
   const messages = n === 0 ? [] : [...new Set([...queue, n])];
@@ -109,13 +117,13 @@ export function differences(state: StoredState, n: number): string[] {
     [
       "deliveries",
       same(
-        state.deliveries.map(({ deliveryId }) => deliveryId),
+        owed.map(({ owed: { deliveryId } }) => deliveryId),
         deliveries.map(({ deliveryId }) => deliveryId),
       ),
     ],
     [
       "bodies",
-      state.deliveries.every(({ body }, i) => Buffer.compare(body, deliveries[i]?.body ?? Buffer.alloc(0)) === 0),
+      owed.every(({ owed: { body } }, i) => Buffer.compare(body, deliveries[i]?.body ?? Buffer.alloc(0)) === 0),
     ],
   ];
   return found.filter(([, isSo]) => !isSo).map(([what]) => `${what} are not those of batches 1 to ${n}`);
