@@ -9,7 +9,8 @@ import type { BackOptions, FromBack, Question, ToBack } from "./back.ts";
 import { Deque } from "./base/deque.ts";
 import type { Logger } from "./base/log.ts";
 import type { BrokerChange } from "./store/change.ts";
-import { ChangeEncoder } from "./store/change-codec.ts";
+import { ChangeEncoder, decodeChanges } from "./store/change-codec.ts";
+import { MemoryStore } from "./store/memory.ts";
 import { type Store, type StoredState, StoreUnavailable } from "./store/store.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
 
@@ -43,6 +44,8 @@ export class BackLink implements Store {
   private answered = 0;
   private readonly questions = new Map<number, Waiting>();
   private lastQuestion = 0;
+  /** Where the state that was asked for is put together, while the rest of it is still being read. */
+  private loading: MemoryStore | undefined;
   trouble: string | undefined;
   onTrouble: Store["onTrouble"];
 
@@ -66,9 +69,13 @@ export class BackLink implements Store {
   /** Throws StoreUnavailable with the reason, for the operator, as its cause. */
   async load(): Promise<StoredState> {
     try {
-      return (await this.ask({ what: "load" })) as StoredState;
+      this.loading = new MemoryStore();
+      await this.ask({ what: "load" });
+      return await this.loading.load();
     } catch (cause) {
       throw cause instanceof StoreUnavailable ? cause : new StoreUnavailable("load", { cause });
+    } finally {
+      this.loading = undefined;
     }
   }
 
@@ -100,6 +107,10 @@ export class BackLink implements Store {
 
   private receive(message: FromBack): void {
     if (typeof message === "number") return this.committed(message);
+    if (message instanceof ArrayBuffer) {
+      this.loading?.take(decodeChanges(message));
+      return;
+    }
     switch (message.type) {
       case "refused":
         this.answered = message.batch;

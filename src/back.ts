@@ -9,7 +9,7 @@ import { assert } from "./base/assert.ts";
 import { type Clock, systemClock } from "./base/clock.ts";
 import type { Facts, Logger } from "./base/log.ts";
 import type { BrokerChange } from "./store/change.ts";
-import { decodeChanges } from "./store/change-codec.ts";
+import { ChangeEncoder, decodeChanges } from "./store/change-codec.ts";
 import type { StoredDelivery } from "./store/deliveries.ts";
 import { MemoryStore } from "./store/memory.ts";
 import { MemoryDeliveries } from "./store/memory-deliveries.ts";
@@ -43,8 +43,12 @@ export type Question =
   | { what: "check-store" }
   | { what: "backup"; file: string };
 
-/** From the back. A bare number is the highest batch that is committed, with all before it that were not refused. */
+/** Of the state at a start, in one message. */
+const changesPerMessage = 5_000;
+
+/** From the back. A bare ArrayBuffer is a part of the state that was asked for, as Changes. A bare number is the highest batch that is committed, with all before it that were not refused. */
 export type FromBack =
+  | ArrayBuffer
   | number
   | { type: "refused"; batch: number; code: StoreUnavailable["code"]; cause: unknown }
   | { type: "answer"; id: number; value: unknown }
@@ -106,6 +110,12 @@ export class Back implements Store {
     const state = await this.engine.load();
     this.dispatcher.resume();
     return state;
+  }
+
+  /** The same, as Changes that lead there from nothing. */
+  loadChanges(): Iterable<BrokerChange> {
+    this.dispatcher.resume();
+    return this.engine.changes();
   }
 
   figures(): EndpointFigures[] {
@@ -177,7 +187,7 @@ export function serve(
   { store, webhook, version }: BackOptions,
   moment?: SqliteStoreParts["moment"],
 ): void {
-  const send = (message: FromBack) => port.postMessage(message);
+  const send = (message: FromBack) => port.postMessage(message, message instanceof ArrayBuffer ? [message] : []);
   const log = portLogger(send);
   const back = openBack(() => {
     const engine = openEngine(store, log, moment);
@@ -203,7 +213,7 @@ export function serve(
       return;
     }
     const { id, ask } = message;
-    answer(back, ask).then(
+    answer(back, ask, send).then(
       (value) => answers.sendAfter({ type: "answer", id, value }),
       (error: unknown) => answers.sendAfter({ type: "failure", id, error }),
     );
@@ -220,14 +230,18 @@ function openBack(open: () => Back): Back | StoreUnusable {
   }
 }
 
-async function answer(back: Back | StoreUnusable, question: Question): Promise<unknown> {
+async function answer(
+  back: Back | StoreUnusable,
+  question: Question,
+  send: (message: FromBack) => void,
+): Promise<unknown> {
   if (back instanceof StoreUnusable) {
     if (question.what === "load") throw back;
     return question.what === "figures" ? [] : undefined;
   }
   switch (question.what) {
     case "load":
-      return back.load();
+      return sendState(back.loadChanges(), send);
     case "figures":
       return back.figures();
     case "stop-deliveries":
@@ -241,6 +255,18 @@ async function answer(back: Back | StoreUnusable, question: Question): Promise<u
     default:
       return question satisfies never;
   }
+}
+
+function sendState(state: Iterable<BrokerChange>, send: (message: FromBack) => void): void {
+  const encoder = new ChangeEncoder();
+  let changes: BrokerChange[] = [];
+  for (const change of state) {
+    changes.push(change);
+    if (changes.length < changesPerMessage) continue;
+    send(encoder.encode(changes));
+    changes = [];
+  }
+  send(encoder.encode(changes));
 }
 
 /** Gathers the answers of one turn of the loop: one message says how far all is committed. */

@@ -13,7 +13,8 @@ const nothing = Buffer.alloc(0);
 
 export function restore(broker: Broker, state: StoredState): void {
   const messages = new Map<number, KeptMessage>();
-  for (const [messageId, stored] of state.messages) messages.set(messageId, keptMessage(stored));
+  const topics = new Map<string, Buffer>();
+  for (const [messageId, stored] of state.messages) messages.set(messageId, keptMessage(stored, topics));
   const take = (messageId: number): KeptMessage => {
     const message = messages.get(messageId)!;
     message.restored(messageId);
@@ -59,13 +60,19 @@ function restoreSession(broker: Broker, stored: StoredSession, take: (messageId:
   broker.sessions.waitForExpiry(session, Math.max(0, expirySeconds * 1000 - waitedMs));
 }
 
-function keptMessage(stored: StoredMessage): KeptMessage {
+/** `topics`: the bytes of topic names that have come already. */
+function keptMessage(stored: StoredMessage, topics: Map<string, Buffer>): KeptMessage {
   const { topicName, payload, qos, retain, acceptedAt, expiresAt, publisherClientId, publisherUserName } = stored;
-  const properties = ownBytes(stored.properties);
+  const properties = asBuffer(stored.properties);
+  let topicBytes = topics.get(topicName);
+  if (topicBytes === undefined) {
+    topicBytes = ownBytes(Buffer.from(topicName));
+    topics.set(topicName, topicBytes);
+  }
   return new KeptMessage({
     topicName,
-    topicBytes: ownBytes(Buffer.from(topicName)),
-    payload: ownBytes(payload),
+    topicBytes,
+    payload: asBuffer(payload),
     qos,
     retain,
     properties,
@@ -74,6 +81,11 @@ function keptMessage(stored: StoredMessage): KeptMessage {
     expiresAt,
     publisher: { clientId: publisherClientId, userName: publisherUserName },
   });
+}
+
+/** Without a copy: those that came together and share memory go at about the same time. */
+function asBuffer(bytes: Uint8Array): Buffer {
+  return bytes.length === 0 ? nothing : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 function expiryOffsetOf(properties: Buffer): number {
@@ -89,14 +101,17 @@ function expiryOffsetOf(properties: Buffer): number {
   return scan.expiryOffset;
 }
 
-const releasedMessage = keptMessage({
-  topicName: "",
-  payload: nothing,
-  qos: 2,
-  retain: false,
-  properties: nothing,
-  acceptedAt: 0,
-  expiresAt: undefined,
-  publisherClientId: "",
-  publisherUserName: undefined,
-});
+const releasedMessage = keptMessage(
+  {
+    topicName: "",
+    payload: nothing,
+    qos: 2,
+    retain: false,
+    properties: nothing,
+    acceptedAt: 0,
+    expiresAt: undefined,
+    publisherClientId: "",
+    publisherUserName: undefined,
+  },
+  new Map(),
+);

@@ -7,6 +7,7 @@ import type { Instant } from "../base/clock.ts";
 import type { BrokerChange, DeliveryChange, StoredMessage, StoredSubscription } from "./change.ts";
 import type { DeliveryStore } from "./deliveries.ts";
 import { MemoryDeliveries } from "./memory-deliveries.ts";
+import { changesOf } from "./replay.ts";
 import {
   type Committed,
   type Engine,
@@ -52,17 +53,28 @@ export class MemoryStore implements Engine {
 
   commit(changes: readonly BrokerChange[], done: Committed): void {
     if (this.closed) return done(new StoreUnavailable("closed"));
+    const firstPosition = this.take(changes);
+    this.freeUnnamed();
+    done(undefined, firstPosition);
+  }
+
+  /** Folds in a part of a batch; returns the position of its first delivery owed. */
+  take(changes: readonly BrokerChange[]): number {
     let firstPosition = 0;
     for (const change of changes) {
       if (change.type !== "delivery-owed") this.fold(change);
       else if (firstPosition === 0) firstPosition = this.deliveries.owe(change.delivery);
       else this.deliveries.owe(change.delivery);
     }
+    return firstPosition;
+  }
+
+  /** The batch has ended. */
+  private freeUnnamed(): void {
     for (const messageId of this.unnamed) {
       if (this.messages.get(messageId)?.references === 0) this.messages.delete(messageId);
     }
     this.unnamed.clear();
-    done(undefined, firstPosition);
   }
 
   record(changes: readonly DeliveryChange[], done: (error?: StoreUnavailable) => void): void {
@@ -78,7 +90,16 @@ export class MemoryStore implements Engine {
   deadLetters: DeliveryStore["deadLetters"] = (...asked) => this.deliveries.deadLetters(...asked);
 
   async load(): Promise<StoredState> {
+    return this.state();
+  }
+
+  changes(): Iterable<BrokerChange> {
+    return changesOf(this.state());
+  }
+
+  private state(): StoredState {
     if (this.closed) throw new StoreUnavailable("closed");
+    this.freeUnnamed();
     return {
       messages: new Map([...this.messages].map(([messageId, { message }]) => [messageId, message])),
       sessions: [...this.sessions.values()].map(toStoredSession),

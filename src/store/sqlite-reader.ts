@@ -1,7 +1,7 @@
 /** Reads the tables back: the present state for a start, and owed deliveries slice by slice. */
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
 import type { QoS } from "../mqtt/packet.ts";
-import type { OwedDelivery, StoredMessage, StoredSubscription } from "./change.ts";
+import type { BrokerChange, OwedDelivery, StoredSubscription } from "./change.ts";
 import type {
   DeadLetter,
   DeliveryStore,
@@ -13,7 +13,8 @@ import type {
   StoredDelivery,
   StoredEndpoint,
 } from "./deliveries.ts";
-import type { StoredQueueEntry, StoredSession, StoredState } from "./store.ts";
+import { changesOfEntry } from "./replay.ts";
+import type { StoredQueueEntry } from "./store.ts";
 
 /** As they are numbered in `queue.state`. */
 export const queueStates: readonly StoredQueueEntry["state"][] = ["queued", "sent", "released"];
@@ -29,19 +30,38 @@ export class SqliteReader {
     this.sql = prepareStatements(database);
   }
 
-  state(): StoredState {
-    const messages = new Map<number, StoredMessage>();
-    for (const row of this.rows("SELECT * FROM messages")) messages.set(row.message_id as number, messageOf(row));
-    const retained = new Map<string, number>();
+  /** All but the deliveries, as Changes that lead to it from nothing, in one batch. */
+  *changes(): Generator<BrokerChange> {
+    for (const row of this.rows(selectMessages)) yield messageKept(row);
+    const clientIds = new Map<number, string>();
+    const sessions = [...this.rows("SELECT * FROM sessions ORDER BY session")];
+    for (const { session, client_id, user_name, expiry_seconds } of sessions) {
+      const clientId = client_id as string;
+      clientIds.set(session as number, clientId);
+      const userName = given(user_name as string | null);
+      yield { type: "session-opened", clientId, userName, expirySeconds: expiry_seconds as number };
+    }
+    const clientOf = ({ session }: Row) => clientIds.get(session as number)!;
+    for (const row of this.rows("SELECT * FROM subscriptions"))
+      yield { type: "subscribed", clientId: clientOf(row), subscription: subscriptionOf(row) };
+    // By the primary key: in order of position.
+    for (const row of this.rows("SELECT * FROM queue ORDER BY session, position"))
+      yield* changesOfEntry(clientOf(row), queueEntryOf(row));
+    for (const row of this.rows("SELECT * FROM received"))
+      yield { type: "received", clientId: clientOf(row), packetIdentifier: row.packet_identifier as number };
+    for (const row of sessions) {
+      const [at, expirySeconds] = [row.disconnected_at as number | null, row.expiry_seconds as number];
+      if (at !== null) yield { type: "session-disconnected", clientId: clientOf(row), at, expirySeconds };
+    }
     for (const { topic_name, message_id } of this.rows("SELECT * FROM retained"))
-      retained.set(topic_name as string, message_id as number);
-    const wills = Array.from(this.rows("SELECT * FROM wills"), (row) => ({
-      clientId: row.client_id as string,
-      messageId: row.message_id as number,
-      delaySeconds: row.delay_seconds as number,
-      dueAt: given(row.due_at as number | null),
-    }));
-    return { messages, sessions: this.sessions(), retained, wills };
+      yield { type: "retained", topicName: topic_name as string, messageId: message_id as number };
+    for (const row of this.rows("SELECT * FROM wills")) {
+      const { client_id, message_id, delay_seconds, due_at } = row;
+      const clientId = client_id as string;
+      const [messageId, delaySeconds] = [message_id as number, delay_seconds as number];
+      yield { type: "will-set", clientId, messageId, delaySeconds };
+      if (due_at !== null) yield { type: "will-due", clientId, at: due_at as number };
+    }
   }
 
   endpoints(): StoredEndpoint[] {
@@ -92,38 +112,9 @@ export class SqliteReader {
     return row.last as number;
   }
 
-  private sessions(): StoredSession[] {
-    const sessions = new Map<number, StoredSession & Parts>();
-    for (const row of this.rows("SELECT * FROM sessions ORDER BY session")) {
-      sessions.set(row.session as number, {
-        clientId: row.client_id as string,
-        userName: given(row.user_name as string | null),
-        expirySeconds: row.expiry_seconds as number,
-        disconnectedAt: given(row.disconnected_at as number | null),
-        subscriptions: [],
-        queue: [],
-        received: [],
-      });
-    }
-    for (const row of this.rows("SELECT * FROM subscriptions"))
-      sessions.get(row.session as number)?.subscriptions.push(subscriptionOf(row));
-    // By the primary key: in order of position.
-    for (const row of this.rows("SELECT * FROM queue ORDER BY session, position"))
-      sessions.get(row.session as number)?.queue.push(queueEntryOf(row));
-    for (const row of this.rows("SELECT * FROM received"))
-      sessions.get(row.session as number)?.received.push(row.packet_identifier as number);
-    return [...sessions.values()];
-  }
-
   private rows(sql: string): Iterable<Row> {
     return this.database.prepare(sql).iterate() as Iterable<Row>;
   }
-}
-
-interface Parts {
-  subscriptions: StoredSubscription[];
-  queue: StoredQueueEntry[];
-  received: number[];
 }
 
 type Statements = ReturnType<typeof prepareStatements>;
@@ -209,17 +200,28 @@ function factsOf(row: Row): OwedFacts {
   };
 }
 
-function messageOf(row: Row): StoredMessage {
+// Most messages have no properties: what is NULL costs less to bring over than an empty blob.
+const selectMessages = `
+  SELECT message_id, topic_name, qos, retain, accepted_at, expires_at, publisher_client_id, publisher_user_name,
+    nullif(properties, x'') AS properties, payload
+  FROM messages`;
+const nothing = new Uint8Array(0);
+
+function messageKept(row: Row): BrokerChange {
   return {
-    topicName: row.topic_name as string,
-    payload: row.payload as Uint8Array,
-    qos: row.qos as QoS,
-    retain: row.retain === 1,
-    properties: row.properties as Uint8Array,
-    acceptedAt: row.accepted_at as number,
-    expiresAt: given(row.expires_at as number | null),
-    publisherClientId: row.publisher_client_id as string,
-    publisherUserName: given(row.publisher_user_name as string | null),
+    type: "message-kept",
+    messageId: row.message_id as number,
+    message: {
+      topicName: row.topic_name as string,
+      payload: row.payload as Uint8Array,
+      qos: row.qos as QoS,
+      retain: row.retain === 1,
+      properties: (row.properties as Uint8Array | null) ?? nothing,
+      acceptedAt: row.accepted_at as number,
+      expiresAt: given(row.expires_at as number | null),
+      publisherClientId: row.publisher_client_id as string,
+      publisherUserName: given(row.publisher_user_name as string | null),
+    },
   };
 }
 

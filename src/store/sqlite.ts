@@ -25,6 +25,7 @@ import {
   probeIntervalMs,
   syncIntervalMs,
 } from "./limits.ts";
+import { MemoryStore } from "./memory.ts";
 import type { SyncPolicy } from "./options.ts";
 import { faultsOfFile, faultsOfState } from "./sqlite-check.ts";
 import { Draft } from "./sqlite-draft.ts";
@@ -113,7 +114,13 @@ export class SqliteStore implements Engine {
   }
 
   async load(): Promise<StoredState> {
-    return this.read(() => this.reader.state());
+    const memory = new MemoryStore();
+    memory.take([...this.changes()]);
+    return memory.load();
+  }
+
+  changes(): Iterable<BrokerChange> {
+    return this.read(() => this.reader.changes());
   }
 
   endpoints(): StoredEndpoint[] {

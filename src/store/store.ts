@@ -36,7 +36,10 @@ export interface Store {
 }
 
 /** What an engine is: one memory for the broker and for the webhook engine, as each of them sees it. */
-export type Engine = Store & DeliveryStore;
+export interface Engine extends Store, DeliveryStore {
+  /** The state that `load` gives, as Changes that lead to it from nothing, in one batch. */
+  changes(): Iterable<BrokerChange>;
+}
 
 /** What all Changes so far add up to; deliveries, of which there may be more than memory holds, are asked for in slices. */
 export interface StoredState {
