@@ -3,6 +3,10 @@
 /** Changes in one transaction, so that nobody waits long behind it; what came meanwhile shares the next. A batch is never cut. */
 export const changesPerTransactionMax = 20_000;
 
+/** What webhooks record waits so long for a transaction of others to join, or until there is so much of it. */
+export const recordDelayMs = 10;
+export const recordsMax = 1_000;
+
 /** With `sync = interval`, what is written is on the disk itself at most so much later. */
 export const syncIntervalMs = 50;
 

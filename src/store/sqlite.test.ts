@@ -13,6 +13,7 @@ import {
   freeingPauseMs,
   freePagesKept,
   probeIntervalMs,
+  recordDelayMs,
   syncIntervalMs,
 } from "./limits.ts";
 import { pragma } from "./sqlite-schema.ts";
@@ -74,8 +75,11 @@ function commit(...changes: (Change | Ended)[]): Promise<number> {
         if (ofWebhooks.length === 0) resolve(first);
       });
     }
-    if (ofWebhooks.length > 0)
+    if (ofWebhooks.length > 0) {
       store.record(ofWebhooks, (error) => (error === undefined ? resolve(first) : reject(error)));
+      // It would wait for others to join.
+      if (ofBroker.length === 0) setImmediate(() => clock.advance(recordDelayMs));
+    }
   });
 }
 

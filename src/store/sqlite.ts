@@ -4,8 +4,8 @@
  *   handed in ──turn of the loop ends──→ one transaction ──COMMIT──→ done
  *                                              └──any failure──→ rolled back; refused, with what may build on it
  *
- * What is handed in during one turn of the event loop, and all that has come while a transaction was being synced, shares
- * the next transaction. All state is in the tables, so a transaction that fails leaves nothing to be set right.
+ * What the broker hands in during one turn of the event loop, and all that has come while a transaction was being synced,
+ * shares the next transaction. What webhooks record is nobody's to wait for: it joins, or goes a moment later. All state is in the tables, so a transaction that fails leaves nothing to be set right.
  */
 import { closeSync, openSync, rmSync } from "node:fs";
 import { backup, type DatabaseSync, type StatementSync } from "node:sqlite";
@@ -23,6 +23,8 @@ import {
   freeingPauseMs,
   freePagesKept,
   probeIntervalMs,
+  recordDelayMs,
+  recordsMax,
   syncIntervalMs,
 } from "./limits.ts";
 import { MemoryStore } from "./memory.ts";
@@ -79,6 +81,7 @@ export class SqliteStore implements Engine {
   private nextPosition: number;
   /** As SQLite is told; it begins with FULL. */
   private syncsCommits = true;
+  private recordTimer: Timer | undefined;
   private syncTimer: Timer | undefined;
   private readonly probing: Timer;
   /** Once a page was found damaged, nothing is written any more: whoever starts it again hears of it. */
@@ -178,6 +181,7 @@ export class SqliteStore implements Engine {
     clearImmediate(this.flushing);
     while (this.waiting.length > 0) this.writeNext();
     this.probing.cancel();
+    this.recordTimer?.cancel();
     this.syncTimer?.cancel();
     this.freeingTimer?.cancel();
     // Whoever asked for the backup hears of its failure.
@@ -188,11 +192,15 @@ export class SqliteStore implements Engine {
   private handIn(from: Source, changes: readonly Change[], done: Committed): void {
     if (this.closed) return done(new StoreUnavailable("closed"));
     this.waiting.push({ from, changes, done, firstPosition: 0, failure: undefined });
-    this.flushing ??= setImmediate(() => this.flush());
+    if (from === "broker" || this.waiting.length >= recordsMax) this.flushing ??= setImmediate(() => this.flush());
+    else this.recordTimer ??= this.clock.after(recordDelayMs, () => this.flush());
   }
 
   private flush(): void {
+    clearImmediate(this.flushing);
     this.flushing = undefined;
+    this.recordTimer?.cancel();
+    this.recordTimer = undefined;
     if (this.waiting.length > 0) this.writeNext();
     // What is over the bound, or was handed in meanwhile.
     if (this.waiting.length > 0) this.flushing ??= setImmediate(() => this.flush());
@@ -289,8 +297,8 @@ export class SqliteStore implements Engine {
       return { cause };
     }
     this.nextPosition = draft.nextPosition;
-    if (this.sync !== "none" && !this.syncsCommits)
-      this.syncTimer ??= this.clock.after(syncIntervalMs, () => this.syncNow());
+    const isWanted = this.sync === "interval" || (this.sync === "commit" && group.some(isWantedSoon));
+    if (isWanted && !this.syncsCommits) this.syncTimer ??= this.clock.after(syncIntervalMs, () => this.syncNow());
     return undefined;
   }
 
@@ -418,6 +426,10 @@ function isPromised(change: Change): boolean {
     default:
       return true;
   }
+}
+
+function isWantedSoon({ changes }: Batch): boolean {
+  return changes.some((change) => change.type === "delivery-owed" && change.durability === "disk");
 }
 
 /** What is left of a full disk is for what ends something. */
