@@ -1,12 +1,6 @@
 /**
- * One endpoint at work: which of what it is owed is in memory (`window.ts`) and which still in the store, how many attempts
- * it may have now (`breaker.ts`), and what is made of each outcome (`delivery.ts`).
- *
- *   in the store:  … gone │ lines that wait, and what is behind a line's share │ not read yet …
- *                         └──── up to `readUpTo` ──────────────────────────────┘
- *
- * Whatever is owed up to `readUpTo` is in the window, behind a line in the window, or in a line whose head waits in the
- * store with its time. So a backlog of any length takes no memory, and a failing head holds its own key only.
+ * One endpoint at work: what it is owed (`backlog.ts`), how many attempts it may have now (`breaker.ts`), and what is made
+ * of each outcome (`delivery.ts`).
  *
  * At all times: accepted = delivered + dead + dropped + expired + queued + inflight.
  */
@@ -18,18 +12,17 @@ import type { Breaker } from "./breaker.ts";
 import type { Attempting, Due, Settled, Terms } from "./delivery.ts";
 import type { EndpointOptions } from "./options.ts";
 import type { Outcome } from "./outcome.ts";
-import type { Entry, Line } from "./window.ts";
+import type { Entry } from "./window.ts";
 import { assert } from "../base/assert.ts";
 import {
   type DeliveryStore,
-  type DuePlace,
   type OwedFacts,
   type QueuePart,
   queuePartOf,
   type StoredDelivery,
   type StoredEndpoint,
 } from "../store/deliveries.ts";
-import { StoreUnavailable } from "../store/store.ts";
+import { Backlog } from "./backlog.ts";
 import { closedBreaker, next, probe, readBreaker, writeBreaker } from "./breaker.ts";
 import { BurstLog } from "./burst-log.ts";
 import { deadline, due, expire, settle, start } from "./delivery.ts";
@@ -40,17 +33,11 @@ import {
   deadLettersSweepMs,
   deliveryBytesOverhead,
   endedAtOnceMax,
-  ledgerRetryMs,
-  retryAfterMsMax,
   lineBytesMax,
-  sliceDeliveriesMax,
-  waitingKeysMax,
-  windowBytesMax,
-  wokenAtOnceMax,
+  retryAfterMsMax,
 } from "./limits.ts";
 import { refusal } from "./payload-encoding.ts";
 import { RetrySchedule } from "./retry.ts";
-import { Window } from "./window.ts";
 
 export interface EndpointFigures {
   endpoint: string;
@@ -91,8 +78,6 @@ interface Part {
   droppedUpTo: number;
 }
 
-const beforeAll: DuePlace = { dueAt: Number.NEGATIVE_INFINITY, position: 0 };
-
 export class Endpoint {
   private readonly options: EndpointOptions;
   private readonly clock: Clock;
@@ -100,26 +85,14 @@ export class Endpoint {
   private readonly log: Logger;
   private readonly bursts: BurstLog;
   private readonly terms: Terms;
-  private readonly store: DeliveryStore;
   private readonly ledger: Ledger;
-  private readonly window = new Window();
+  private readonly backlog: Backlog;
   private breaker: Breaker;
   /** Retry-After: nothing is sent before. */
   private heldUntil: Instant = 0;
 
-  private readUpTo = 0;
-  private hasUnread = false;
-  /** The time of the first line that waits in the store; `undefined`: none does. */
-  private nextDueAt: Instant | undefined;
-  /** The keys of the lines that wait, as long as they are not too many. */
-  private waitingKeys: Set<string> | "too many" = new Set();
-  /** Of those that wait, all up to this place were looked at when their time had come. */
-  private wokenUpTo = beforeAll;
   /** No delivery that could expire is older. */
   private nextExpiryAt: Instant | undefined;
-  /** The store could not be read: what is in memory is not all there should be. */
-  private readAgainAt: Instant | undefined;
-
   private underWayChanged = false;
   private wakeTimer: { at: Instant; timer: Timer } | undefined;
   private phase: "running" | "stopping" | "stopped" = "running";
@@ -137,8 +110,10 @@ export class Endpoint {
     this.log = log;
     this.bursts = new BurstLog(clock, log);
     this.terms = { schedule: new RetrySchedule(options.retry, random), maxAgeMs: options.maxAgeMs };
-    this.store = store;
     this.ledger = new Ledger(store, clock, () => this.readAgain());
+    const onBodiless = (stored: StoredDelivery) =>
+      this.bury(due(stored), stored.position, refusal(options.bodyEncoding), "");
+    this.backlog = new Backlog({ name: options.name, store, ledger: this.ledger, clock, onBodiless });
     this.breaker = closedBreaker(options.poolSize);
     const clientBytesMax = Math.floor(options.queueBytesMax * clientEventsShare);
     this.parts = {
@@ -159,55 +134,45 @@ export class Endpoint {
     const now = this.clock.now();
     this.breaker = readBreaker(breaker, { now, poolSize: this.options.poolSize });
     this.heldUntil = heldUntil;
-    if (underWay.length > 0) this.repeat(underWay, now);
+    this.backlog.repeat(underWay, now);
+    this.underWayChanged = underWay.length > 0;
     this.recordUnderWay();
-    this.hasUnread = this.owedCount > 0;
-    this.nextExpiryAt = this.hasUnread ? now : undefined;
+    if (this.owedCount > 0) this.readAgain();
   }
 
   /** Takes over what the store now owes it; `pump` sends it. */
   accept(stored: StoredDelivery): void {
-    const { position, owed } = stored;
+    const { owed } = stored;
     const part = this.parts[queuePartOf(owed.event)];
     const bytes = owed.body.length + deliveryBytesOverhead;
     this.count.accepted++;
     part.count++;
     part.bytes += bytes;
-    // It has been read from the store already, with others of its commit.
-    if (position <= this.readUpTo) return;
     const isTooMuch = bytes > part.bytesMax || (this.options.overflow === "drop_newest" && part.bytes > part.bytesMax);
     if (isTooMuch) this.drop(factsOf(stored), "drop_newest");
-    if (this.hasUnread || (this.window.isFull && !isTooMuch)) {
-      this.hasUnread = true;
-      return;
-    }
-    this.readUpTo = position;
-    if (isTooMuch) return;
-    this.expireBy(owed.acceptedAt + this.options.maxAgeMs);
-    this.take(stored, this.clock.now());
+    else this.expireBy(owed.acceptedAt + this.options.maxAgeMs);
+    this.backlog.accept(stored, isTooMuch, this.clock.now());
   }
 
   /** Starts all the attempts that may start now, and sees to it that the next ones will. */
   pump(): void {
     if (this.phase === "stopped") return;
     const now = this.clock.now();
-    if (this.readAgainAt !== undefined && this.readAgainAt <= now) this.readAgain();
-    this.dropOldest();
+    this.dropOldest(now);
     this.expireOldest(now);
     if (this.sender !== undefined) {
-      this.wake(now);
-      this.readOn(now);
+      this.backlog.refill(now);
       for (let entry = this.nextToSend(now); entry !== undefined; entry = this.nextToSend(now))
         this.attempt(entry, now);
       this.recordUnderWay();
     }
     this.setWakeTimer(now);
-    if (this.phase === "stopping" && this.window.inflight === 0) this.onIdle?.();
+    if (this.phase === "stopping" && this.backlog.inflight === 0) this.onIdle?.();
   }
 
   figures(): EndpointFigures {
     const { messages, clientEvents } = this.parts;
-    const { inflight } = this.window;
+    const { inflight } = this.backlog;
     return {
       endpoint: this.options.name,
       ...this.count,
@@ -241,109 +206,12 @@ export class Endpoint {
     return this.parts.messages.count + this.parts.clientEvents.count;
   }
 
-  // From the store into the window
-
-  /** The next in the order of owing, with all before it read. */
-  private take(stored: StoredDelivery, now: Instant): void {
-    const { orderKey } = stored.owed;
-    const mayWait = stored.dueAt !== undefined || this.mayWait(orderKey);
-    if (this.window.line(orderKey) === undefined && mayWait) this.openLine(orderKey, now);
-    else this.addToWindow(stored);
-  }
-
-  private mayWait(key: string): boolean {
-    return this.waitingKeys === "too many" || this.waitingKeys.has(key);
-  }
-
-  private addToWindow(stored: StoredDelivery): boolean {
-    if (stored.owed.body.length > 0) return this.window.add(stored);
-    this.bury(due(stored), stored.position, refusal(this.options.bodyEncoding), "");
-    return true;
-  }
-
-  /** Takes in the first of a line that is not in memory, unless it waits for a time after `until`. */
-  private openLine(key: string, until: Instant): void {
-    const { owed, hasMore } = this.firstInLine(key);
-    if (owed.length > 0 && owed[0].dueAt !== undefined && owed[0].dueAt > until) {
-      this.wakeBy(owed[0].dueAt, key);
-      return;
-    }
-    if (this.waitingKeys !== "too many") this.waitingKeys.delete(key);
-    const isWhole = owed.every((stored) => this.addToWindow(stored)) && !hasMore;
-    const line = this.window.line(key);
-    if (line !== undefined && !isWhole) line.hasMore = true;
-  }
-
-  private firstInLine(key: string): { owed: StoredDelivery[]; hasMore: boolean } {
-    const limits = { countMax: sliceDeliveriesMax, bytesMax: lineBytesMax };
-    for (let after = 0; ; ) {
-      const range = { after, upTo: this.readUpTo };
-      const slice = this.ask(() => this.store.owedInLine(this.options.name, key, range, limits));
-      if (slice === undefined) return { owed: [], hasMore: false };
-      const owed = this.asTheyAre(slice.deliveries);
-      if (owed.length > 0 || !slice.hasMore) return { owed, hasMore: slice.hasMore };
-      after = slice.deliveries.at(-1)!.position;
-    }
-  }
-
-  /** Opens the lines whose time has come. */
-  private wake(now: Instant): void {
-    if (this.nextDueAt === undefined || this.nextDueAt > now || this.window.isFull) return;
-    this.forgetFutureWaking(now);
-    const { name } = this.options;
-    const range = { after: this.wokenUpTo, until: now, upTo: this.readUpTo, countMax: wokenAtOnceMax };
-    for (const { orderKey, position, dueAt } of this.ask(() => this.store.owedDue(name, range)) ?? []) {
-      if (this.window.isFull) break;
-      this.wokenUpTo = { dueAt: dueAt!, position };
-      if (this.window.line(orderKey) === undefined) this.openLine(orderKey, now);
-    }
-    this.nextDueAt = this.firstDue(this.wokenUpTo)?.dueAt;
-    if (this.nextDueAt === undefined && !this.ledger.isBehind) this.waitingKeys = new Set();
-  }
-
-  /** What the store shows, less what has ended since without its knowing. */
-  private asTheyAre(seen: readonly StoredDelivery[]): StoredDelivery[] {
-    return this.ledger.isBehind ? seen.flatMap((stored) => this.ledger.asItIs(stored) ?? []) : [...seen];
-  }
-
-  private firstDue(after: DuePlace): OwedFacts | undefined {
-    const range = { after, until: Number.POSITIVE_INFINITY, upTo: this.readUpTo, countMax: 1 };
-    return this.ask(() => this.store.owedDue(this.options.name, range))?.[0];
-  }
-
-  private readOn(now: Instant): void {
-    if (!this.hasUnread || !this.window.isHalfEmpty) return;
-    const limits = { countMax: sliceDeliveriesMax, bytesMax: windowBytesMax / 2 };
-    const slice = this.ask(() => this.store.owedBehind(this.options.name, this.readUpTo, limits));
-    if (slice === undefined) return;
-    for (const stored of slice.deliveries) {
-      this.readUpTo = stored.position;
-      for (const owed of this.asTheyAre([stored])) this.take(owed, now);
-    }
-    this.hasUnread = slice.hasMore;
-  }
-
-  /** From the beginning, over what is in memory: nothing is taken in twice. */
+  /** After what the store could not tell, or was not told. */
   private readAgain(): void {
-    this.readAgainAt = undefined;
-    this.readUpTo = 0;
-    this.hasUnread = this.owedCount > 0;
-    this.wokenUpTo = beforeAll;
-    this.nextDueAt = undefined;
-    this.waitingKeys = new Set();
-    if (this.hasUnread) this.expireBy(this.clock.now());
-    this.setWakeTimer(this.clock.now());
-  }
-
-  /** `undefined`: the store cannot be read. It is asked again later, from the beginning. */
-  private ask<Answer>(question: () => Answer): Answer | undefined {
-    try {
-      return question();
-    } catch (error) {
-      if (!(error instanceof StoreUnavailable)) throw error;
-      this.readAgainAt ??= this.clock.now() + ledgerRetryMs;
-      return undefined;
-    }
+    const now = this.clock.now();
+    this.backlog.readAgain();
+    this.expireBy(now);
+    this.setWakeTimer(now);
   }
 
   // Attempts
@@ -352,9 +220,11 @@ export class Endpoint {
     if (now < this.blockedUntil(now) || this.ledger.isFull) return undefined;
     switch (this.breaker.state) {
       case "closed":
-        return this.window.inflight < this.breaker.attemptsMax ? this.window.firstReady : undefined;
+        return this.backlog.inflight < this.breaker.attemptsMax ? this.backlog.firstReady : undefined;
       case "open":
-        return this.phase === "stopping" ? undefined : this.nextProbe();
+        // The line that is ready the longest: after a failed probe the next one is another's, so that no single delivery
+        // which its receiver cannot bear speaks for all. In an outage a delivery need not be due.
+        return this.phase === "stopping" ? undefined : this.backlog.firstAtAll();
       case "probing":
         return undefined;
       default:
@@ -370,19 +240,6 @@ export class Endpoint {
     return Math.max(this.heldUntil, breaker.probeAt);
   }
 
-  /**
-   * The line that is ready the longest: after a failed probe the next one is another's, so that no single delivery which
-   * its receiver cannot bear speaks for all. In an outage a delivery need not be due.
-   */
-  private nextProbe(): Entry | undefined {
-    if (this.window.firstReady !== undefined || this.nextDueAt === undefined) return this.window.firstReady;
-    const first = this.firstDue(this.wokenUpTo);
-    if (first !== undefined && this.window.line(first.orderKey) === undefined) {
-      this.openLine(first.orderKey, Number.POSITIVE_INFINITY);
-    }
-    return this.window.firstReady;
-  }
-
   private attempt(entry: Entry, now: Instant): void {
     assert(entry.delivery.state === "due", "what is under way is not sent again");
     if (deadline(entry.delivery.owed, this.terms) <= now) {
@@ -391,7 +248,7 @@ export class Endpoint {
     }
     if (this.breaker.state === "open") this.breaker = probe(this.breaker);
     const attempting = start(entry.delivery, now);
-    this.window.attempt(entry, attempting);
+    this.backlog.attempt(entry, attempting);
     this.underWayChanged = true;
     this.count.attempts++;
     this.sender!.send(attempting, (outcome) => {
@@ -410,62 +267,18 @@ export class Endpoint {
     const endpointDown = before.breaker.state !== "closed";
     const delivery = settle(attempting, outcome, { now, terms: this.terms, endpointDown });
     this.underWayChanged = true;
-    if (delivery.state !== "due") this.finish(entry, delivery);
-    else if (delivery.dueAt > now) this.putBack(entry, delivery, now);
-    else this.window.putBack(entry, delivery);
-    if (delivery.state === "due") this.expireBy(delivery.owed.acceptedAt + this.options.maxAgeMs);
+    if (delivery.state === "due") {
+      this.backlog.putBack(entry, delivery, now);
+      this.expireBy(delivery.owed.acceptedAt + this.options.maxAgeMs);
+    } else this.finish(entry, delivery);
     if (this.breaker.state !== before.breaker.state) this.sayBreaker(before.breaker, outcome);
     if (this.breaker.state !== before.breaker.state || this.heldUntil !== before.heldUntil) this.recordBreaker();
-  }
-
-  /** It waits in the store, and its line with it. */
-  private putBack(entry: Entry, { attempts, failures, dueAt }: Due, now: Instant): void {
-    this.window.close(entry.line);
-    this.recordPutBack({ position: entry.position, attempts, failures, dueAt }, entry.line.key, now);
-  }
-
-  private recordPutBack(
-    facts: Pick<StoredDelivery, "position" | "attempts" | "failures"> & { dueAt: Instant },
-    key: string,
-    now: Instant,
-  ): void {
-    this.forgetFutureWaking(now);
-    // Behind all that were looked at, or it would not be seen when its time comes.
-    const dueAt = Math.max(facts.dueAt, this.wokenUpTo.dueAt + 1);
-    const { position, attempts, failures } = facts;
-    this.ledger.record({
-      type: "delivery-put-back",
-      endpoint: this.options.name,
-      position,
-      attempts,
-      failures,
-      dueAt,
-    });
-    this.wakeBy(dueAt, key);
-  }
-
-  /** A clock that was set back: what was looked at is looked at again when its time comes again. */
-  private forgetFutureWaking(now: Instant): void {
-    if (this.wokenUpTo.dueAt > now) this.wokenUpTo = beforeAll;
-  }
-
-  /** Attempts that a crash cut off: they may have arrived or not, so they count, and are made again. */
-  private repeat(positions: readonly number[], now: Instant): void {
-    const { name } = this.options;
-    for (const position of positions) {
-      const slice = this.ask(() => this.store.owedBehind(name, position - 1, { countMax: 1, bytesMax: 0 }));
-      const [stored] = slice?.deliveries ?? [];
-      if (stored?.position !== position) continue;
-      const { owed, attempts, failures } = stored;
-      this.recordPutBack({ position, attempts: attempts + 1, failures, dueAt: now }, owed.orderKey, now);
-    }
-    this.underWayChanged = true;
   }
 
   private recordUnderWay(): void {
     if (!this.underWayChanged) return;
     this.underWayChanged = false;
-    this.ledger.record({ type: "attempts-under-way", endpoint: this.options.name, positions: this.window.positions });
+    this.ledger.record({ type: "attempts-under-way", endpoint: this.options.name, positions: this.backlog.positions });
   }
 
   private recordBreaker(): void {
@@ -492,7 +305,7 @@ export class Endpoint {
       default:
         delivery satisfies never;
     }
-    this.leaveWindow(entry);
+    this.backlog.leave(entry);
   }
 
   private bury({ owed, attempts }: Due | Settled, position: number, reason: string, detail: string): void {
@@ -521,28 +334,17 @@ export class Endpoint {
     part.bytes -= bodyBytes + deliveryBytesOverhead;
   }
 
-  private leaveWindow(entry: Entry): void {
-    this.window.remove(entry);
-    this.closeEmpty(entry.line);
-  }
-
-  private closeEmpty(line: Line): void {
-    if (line.entries.first !== undefined) return;
-    this.window.close(line);
-    if (line.hasMore) this.openLine(line.key, this.clock.now());
-  }
-
   private drop(facts: OwedFacts, reason: DropReason): void {
     this.end("dropped", facts);
     this.droppedBy[reason]++;
     this.bursts.warn(`webhook delivery dropped: the queue is full (${reason})`, this.tellOf(facts));
   }
 
-  private dropOldest(): void {
+  private dropOldest(now: Instant): void {
     for (const [name, part] of Object.entries(this.parts) as [QueuePart, Part][]) {
       let overBytes = part.bytes - part.bytesMax;
       if (overBytes <= 0) continue;
-      const victims = this.oldest(name, part.droppedUpTo, ({ bodyBytes }) => {
+      const victims = this.backlog.oldest(name, part.droppedUpTo, ({ bodyBytes }) => {
         if (overBytes <= 0) return false;
         overBytes -= bodyBytes + deliveryBytesOverhead;
         return true;
@@ -550,7 +352,7 @@ export class Endpoint {
       for (const victim of victims) {
         part.droppedUpTo = victim.position;
         this.drop(victim, "drop_oldest");
-        this.goOnBehind(victim);
+        this.backlog.leaveUnsent(victim, now);
       }
     }
   }
@@ -559,7 +361,7 @@ export class Endpoint {
   private expireOldest(now: Instant): void {
     if (this.nextExpiryAt === undefined || this.nextExpiryAt > now) return;
     let first: OwedFacts | undefined;
-    const victims = this.oldest(undefined, 0, (facts) => {
+    const victims = this.backlog.oldest(undefined, 0, (facts) => {
       first = facts;
       return facts.acceptedAt + this.options.maxAgeMs <= now;
     });
@@ -569,41 +371,8 @@ export class Endpoint {
     for (const victim of victims) {
       this.end("expired", victim);
       this.sayExpired(victim);
-      this.goOnBehind(victim);
+      this.backlog.leaveUnsent(victim, now);
     }
-  }
-
-  /** The oldest that nobody is sending, as long as they are wanted. */
-  private oldest(part: QueuePart | undefined, after: number, isWanted: (facts: OwedFacts) => boolean): OwedFacts[] {
-    const wanted: OwedFacts[] = [];
-    this.ask(() => {
-      for (const facts of this.store.oldestOwed(this.options.name, part, after)) {
-        const { orderKey, position } = facts;
-        const entry = this.window.find(orderKey, position);
-        if (entry?.delivery.state === "attempting" || this.ledger.asItIs(facts) === undefined) continue;
-        if (!isWanted(facts)) break;
-        wanted.push(facts);
-        if (wanted.length === endedAtOnceMax) break;
-      }
-    });
-    return wanted;
-  }
-
-  /** One that was not sent is owed no more: its line goes on with the next. */
-  private goOnBehind({ orderKey, position, dueAt }: OwedFacts): void {
-    const entry = this.window.find(orderKey, position);
-    if (entry !== undefined) return this.leaveWindow(entry);
-    if (dueAt === undefined || this.window.line(orderKey) !== undefined) return;
-    // It was the head of a line that waits: now the next one is, and has nothing to wait for. A store that is behind does
-    // not know which that is; once it is not, all is read again.
-    if (this.ledger.isBehind) return;
-    const limits = { countMax: 1, bytesMax: 0 };
-    const range = { after: position, upTo: this.readUpTo };
-    const slice = this.ask(() => this.store.owedInLine(this.options.name, orderKey, range, limits));
-    const [head] = slice?.deliveries ?? [];
-    if (head === undefined || head.dueAt !== undefined) return;
-    const now = this.clock.now();
-    this.recordPutBack({ ...head, dueAt: now }, orderKey, now);
   }
 
   private forgetDeadLetters(now: Instant): void {
@@ -614,8 +383,7 @@ export class Endpoint {
     const bytesKept = bytesMax * (1 - deadLettersRoomShare);
     const limits = { countMax: endedAtOnceMax, bytesMax: lineBytesMax };
     let upTo = 0;
-    for (const { position, owed, diedAt } of this.ask(() => this.store.deadLetters(this.options.name, 0, limits)) ??
-      []) {
+    for (const { position, owed, diedAt } of this.backlog.deadLetters(limits)) {
       if (deadLetters.bodyBytes <= bytesKept && diedAt + maxAgeMs > now) break;
       upTo = position;
       deadLetters.count--;
@@ -625,13 +393,6 @@ export class Endpoint {
   }
 
   // Time
-
-  private wakeBy(at: Instant, key: string): void {
-    this.nextDueAt = Math.min(this.nextDueAt ?? at, at);
-    if (this.waitingKeys === "too many") return;
-    this.waitingKeys.add(key);
-    if (this.waitingKeys.size > waitingKeysMax) this.waitingKeys = "too many";
-  }
 
   private expireBy(at: Instant): void {
     this.nextExpiryAt = Math.min(this.nextExpiryAt ?? at, at);
@@ -650,14 +411,12 @@ export class Endpoint {
   }
 
   private nextWakeAt(now: Instant): Instant | undefined {
-    const times: (Instant | undefined)[] = [this.readAgainAt];
-    if (this.phase === "running") times.push(this.nextExpiryAt);
+    const isRunning = this.phase === "running";
+    const times = isRunning ? [this.nextExpiryAt] : [];
     if (this.sender !== undefined && !this.ledger.isFull) {
-      if (this.hasUnread && this.window.isHalfEmpty) times.push(now);
-      if (this.phase === "running" && !this.window.isFull) times.push(this.nextDueAt);
+      times.push(this.backlog.refillAt);
       const blockedUntil = this.blockedUntil(now);
-      const isWaiting = this.window.firstReady !== undefined || this.nextDueAt !== undefined;
-      if (this.phase === "running" && blockedUntil > now && isWaiting) times.push(blockedUntil);
+      if (isRunning && blockedUntil > now && this.backlog.isWaiting) times.push(blockedUntil);
     }
     const known = times.filter((at) => at !== undefined);
     return known.length === 0 ? undefined : Math.max(now, Math.min(...known));
