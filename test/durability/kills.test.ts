@@ -51,7 +51,7 @@ describe("the judge finds out a broker that acknowledges and forgets", () => {
     test(
       forgets.join(", "),
       async () => {
-        const options = { seed: lyingSeed, kills: 4, frail: false, forgets, quietMs: 2_000 };
+        const options = { seed: lyingSeed, kills: 4, frail: false, forgets, quietMs: 1_000 };
         const { violations } = await killAgainAndAgain(options);
         for (const claim of claims) expect(violations).toContainEqual(expect.stringMatching(claim));
       },

@@ -45,13 +45,13 @@ export async function killAgainAndAgain({ seed, kills, frail, forgets, quietMs }
     const size: PlanOptions = { seed, kills, publishers: publishers.length, subscribers: subscribers.length };
     for (const [i, round] of planOf(size).entries()) {
       ledger.progress = `kill ${i + 1} (${describe(round)})`;
-      const how = await play(trial, round, frail, forgets);
+      const how = await play(trial, round, { frail, forgets, quietMs });
       done[how] = (done[how] ?? 0) + 1;
       if (round.opensStore) await trial.inspectStore(false);
     }
     ledger.progress = "at the end";
     const { broker, port } = await trial.startListening({ forgets });
-    await trial.lookAtRetained(port);
+    await trial.lookAtRetained(port, quietMs);
     await trial.drain(port, quietMs);
     await trial.stop(broker);
     trial.verdict();
@@ -73,7 +73,11 @@ export async function killAgainAndAgain({ seed, kills, frail, forgets, quietMs }
 }
 
 /** One life of the broker. Resolves with what it was doing when it was killed. */
-async function play(trial: Trial, round: Round, frail: boolean, forgets: Orders["forgets"]): Promise<string> {
+async function play(
+  trial: Trial,
+  round: Round,
+  { frail, forgets, quietMs }: Omit<KillsOptions, "seed" | "kills">,
+): Promise<string> {
   const { kill } = round;
   const killAt = "reached" in kill ? { moment: kill.when, reached: kill.reached } : undefined;
   if (frail) await trial.frail.become(round.receiver.first);
@@ -85,7 +89,7 @@ async function play(trial: Trial, round: Round, frail: boolean, forgets: Orders[
     const port = await broker.listening;
     if (port !== undefined) {
       if (frail) after(round.receiver.afterMs, () => trial.frail.become(round.receiver.then));
-      if (round.looksAtRetained) await trial.lookAtRetained(port);
+      if (round.looksAtRetained) await trial.lookAtRetained(port, quietMs);
       letThemCome(trial, round, port);
       await comeToTheKill(trial, broker, kill, after);
     }

@@ -40,8 +40,7 @@ export class Publisher {
   private messagesLeft = 0;
   private window = 1;
   private dropsAfter = Number.POSITIVE_INFINITY;
-  /** On all connections. */
-  acknowledgements = 0;
+  refusals = 0;
 
   constructor(parts: { clientId: string; version: ProtocolVersion; ledger: Ledger; onNews: () => void }) {
     this.clientId = parts.clientId;
@@ -91,6 +90,11 @@ export class Publisher {
   publish(messages: number): void {
     this.messagesLeft += messages;
     if (this.isOpen) this.fillWindow();
+  }
+
+  /** Sends nothing new until there is more. */
+  pause(): void {
+    this.messagesLeft = 0;
   }
 
   /** Without a word. */
@@ -174,10 +178,10 @@ export class Publisher {
     if (reasonCode >= ReasonCode.unspecifiedError && type !== "pubcomp") {
       this.sendings.delete(packetIdentifier);
       ledger.refused(message);
+      this.refusals++;
       return this.fillWindow();
     }
     this.isKnown = true;
-    this.acknowledgements++;
     ledger.acknowledgements++;
     if (type !== "pubcomp") ledger.acknowledged(message, this.connections);
     if (type === "pubrec") {

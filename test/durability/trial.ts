@@ -17,7 +17,6 @@ import type { Settings } from "../../src/config/settings.ts";
 import type { Packet, SubscriptionRequest } from "../../src/mqtt/packet.ts";
 import { openDataFolder } from "../../src/store/data-folder.ts";
 import { SqliteStore } from "../../src/store/sqlite.ts";
-import type { EndpointTally } from "../../src/store/sqlite-reader.ts";
 import { News } from "../e2e/support/news.ts";
 import type { Orders } from "./back.ts";
 import { BrokerProcess } from "./broker-process.ts";
@@ -26,6 +25,7 @@ import { Link } from "./link.ts";
 import { Publisher } from "./publisher.ts";
 import { Receiver } from "./receiver.ts";
 import { Subscriber } from "./subscriber.ts";
+import { type Tally, talliesOf } from "./tallies.ts";
 
 /** Longer than a backlog drains. */
 const drainMsMax = 120_000;
@@ -35,7 +35,7 @@ const lookMsMax = 5_000;
 
 export class Trial {
   readonly ledger: Ledger;
-  readonly news = new News();
+  readonly news: News;
   readonly publishers: readonly Publisher[];
   readonly subscribers: readonly Subscriber[];
   /** Always well. */
@@ -46,16 +46,26 @@ export class Trial {
   private readonly settings: Settings;
   private broker: BrokerProcess | undefined;
   /** Lines of the log that are no news here. */
-  private readonly expectedErrors = ["webhook endpoint does not take deliveries"];
+  private readonly expectedErrors: readonly string[];
 
-  private constructor(ledger: Ledger, folder: string, well: Receiver, frail: Receiver, news: News, port: number) {
+  private constructor(parts: {
+    ledger: Ledger;
+    news: News;
+    folder: string;
+    well: Receiver;
+    frail: Receiver;
+    deadPort: number;
+    expectedErrors: readonly string[];
+  }) {
+    const { ledger, news, folder, well, frail, deadPort, expectedErrors } = parts;
     this.ledger = ledger;
+    this.expectedErrors = ["webhook endpoint does not take deliveries", ...expectedErrors];
     this.news = news;
     this.well = well;
     this.frail = frail;
     this.folder = folder;
     mkdirSync(this.dataFolder, { recursive: true, mode: 0o700 });
-    this.settings = settingsOf(path.join(folder, "nanomq.conf"), configurationOf(well, frail, port));
+    this.settings = settingsOf(path.join(folder, "nanomq.conf"), configurationOf(well, frail, deadPort));
     const common = { ledger, onNews: () => news.tell() };
     this.publishers = [4, 5, 4, 5].map(
       (version, i) => new Publisher({ ...common, clientId: `p${i + 1}`, version: version as 4 | 5 }),
@@ -69,14 +79,19 @@ export class Trial {
     ];
   }
 
-  static async open(seed: number): Promise<Trial> {
+  /** Its files are in a folder of their own below `parent`. */
+  static async open(
+    seed: number,
+    options: { parent?: string; expectedErrors?: readonly string[] } = {},
+  ): Promise<Trial> {
+    const { parent = tmpdir(), expectedErrors = [] } = options;
     const ledger = new Ledger(seed);
     const news = new News();
     const onNews = () => news.tell();
     const well = await Receiver.listen("well", ledger, onNews);
     const frail = await Receiver.listen("frail", ledger, onNews);
-    const folder = mkdtempSync(path.join(tmpdir(), "hookmq-trial-"));
-    return new Trial(ledger, folder, well, frail, news, await deadPort());
+    const folder = mkdtempSync(path.join(parent, "hookmq-trial-"));
+    return new Trial({ ledger, news, folder, well, frail, deadPort: await freePort(), expectedErrors });
   }
 
   get dataFolder(): string {
@@ -131,13 +146,14 @@ export class Trial {
   }
 
   /** A new subscriber finds on each topic what it may hold, and nothing missing, if it lives to see. */
-  async lookAtRetained(port: number): Promise<void> {
+  async lookAtRetained(port: number, quietMs = lookMsMax): Promise<void> {
     const { ledger } = this;
     const held = new Map<string, string>();
     let pings = 0;
     let isCutOff = false;
     const received = (packet: Packet) => {
-      if (packet.type === "publish") held.set(packet.topicName, Buffer.from(packet.payload).toString());
+      if (packet.type === "publish" && packet.retain)
+        held.set(packet.topicName, Buffer.from(packet.payload).toString());
       if (packet.type === "pingresp") pings++;
       this.news.tell();
     };
@@ -153,7 +169,7 @@ export class Trial {
       subscriptions: [`${toldTopics}#`, `${bareTopics}#`].map(atQoS0),
     });
     const missing = () => ledger.mustHold().filter((topicName) => !held.has(topicName));
-    await this.eventually(() => isCutOff || missing().length === 0, lookMsMax);
+    await this.eventually(() => isCutOff || missing().length === 0, lookMsMax, quietMs);
     // What should not be there comes behind, if it does.
     for (let i = 1; i <= 2; i++) {
       link.send({ type: "pingreq" });
@@ -220,7 +236,7 @@ export class Trial {
     const store = new SqliteStore({ folder, sync: "commit", clock: systemClock, log: silentLogger });
     try {
       for (const fault of store.check()) ledger.violated(`the store is not whole: ${fault}`);
-      const tallies = new Map(store.tallies().map((tally) => [tally.endpoint, tally]));
+      const tallies = new Map(talliesOf(store).map((tally) => [tally.endpoint, tally]));
       for (const receiver of this.receivers) this.judge(tallies.get(receiver.name), receiver, isDrained);
       const nobody = tallies.get("nobody");
       if (nobody !== undefined) this.conserve(nobody);
@@ -268,7 +284,7 @@ export class Trial {
     return [...this.ledger.messages.values()].filter(({ outcome }) => outcome === "acknowledged");
   }
 
-  private judge(tally: EndpointTally | undefined, receiver: Receiver, isDrained: boolean): void {
+  private judge(tally: Tally | undefined, receiver: Receiver, isDrained: boolean): void {
     const { ledger } = this;
     const owed = this.acknowledged().filter((message) => receiver.wants(message)).length;
     if (tally === undefined) {
@@ -295,7 +311,7 @@ export class Trial {
       if (!holds) ledger.violated(`the store says ${JSON.stringify(tally)}, but there are ${claim}`);
   }
 
-  private conserve(tally: EndpointTally): void {
+  private conserve(tally: Tally): void {
     const { accepted, delivered, dead, dropped, expired, queued } = tally;
     if (accepted !== delivered + dead + dropped + expired + queued)
       this.ledger.violated(`accepted is not the sum of the others: ${JSON.stringify(tally)}`);
@@ -341,7 +357,7 @@ webhook {
 }
 
 /** Where nobody listens. */
-async function deadPort(): Promise<number> {
+async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
