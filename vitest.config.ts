@@ -21,6 +21,9 @@ export default defineConfig({
           testTimeout: 600_000,
         },
       },
+      {
+        test: { ...shared, name: "durability", include: ["test/durability/*.test.ts"], testTimeout: 120_000 },
+      },
       { test: { ...shared, name: "docs", include: ["test/docs/**/*.test.ts"], testTimeout: 60_000 } },
     ],
   },

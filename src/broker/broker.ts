@@ -95,7 +95,11 @@ export class Broker implements OutboxHost {
     this.taps = taps;
     this.defer = defer;
     this.store = store;
-    this.turn = new Turn(store, () => this.scheduleTurnEnd(), { clock, takeBack: (voided) => takeBack(this, voided) });
+    this.turn = new Turn(store, () => this.scheduleTurnEnd(), {
+      clock,
+      takeBack: (voided) => takeBack(this, voided),
+      takesAgain: () => this.closeUnheard(),
+    });
     this.routes = new Routes(this.subscriptions, taps);
     this.arrival = new Arrival(this.arena, clock);
     this.startedAt = clock.now();
@@ -293,6 +297,13 @@ export class Broker implements OutboxHost {
     this.turn.add({ type: "retained", topicName, messageId });
     this.formerRetained = this.retained.set(message);
     this.formerRetained?.letGo();
+  }
+
+  /** Whose messages met with silence sends them again, in order, over a new connection. [MQTT311 4.4.0-1] */
+  private closeUnheard(): void {
+    for (const connection of [...this.connections]) {
+      if (connection.isUnheard) connection.end("quota_exceeded", ReasonCode.quotaExceeded);
+    }
   }
 
   private closeSilentConnections(): void {

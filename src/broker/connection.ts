@@ -83,6 +83,11 @@ export class Connection implements WireUser, PacketSink {
   private readonly broker: Broker;
   private readonly framer: Framer;
   private reading = true;
+  /**
+   * A PUBLISH of this client, which is older than 5.0, was not taken and not answered. Later ones are not either, or they would
+   * overtake it: it sends all of them again over its next connection. [MQTT311 4.6.0-1]
+   */
+  isUnheard = false;
   /** It added to what the store must keep faster than the store can: it is not read from until that has caught up. */
   waitsForStore = false;
   /** Of what the peer has not taken, what answers its own packets: messages for it do not count against its speaking. */
@@ -356,6 +361,7 @@ export class Connection implements WireUser, PacketSink {
   private answerHeld(type: PublishAnswer, packetIdentifier: number, reasonCode: ReasonCode | undefined): void {
     this.heldAnswers--;
     if (type === "puback") this.heldPubacks--;
+    if (reasonCode === undefined && !this.version5) this.isUnheard = true;
     if (this.phase !== "open" || (reasonCode === undefined && !this.version5)) return;
     this.writeAnswer(type, packetIdentifier, reasonCode ?? ReasonCode.quotaExceeded);
   }

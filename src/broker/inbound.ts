@@ -30,7 +30,7 @@ export function receivePublish(broker: Broker, connection: Connection, view: Pub
   if (view.scan.payloadFormatIndicator === 1 && !isText(view))
     return refuse(connection, view, ReasonCode.payloadFormatInvalid);
 
-  if (turn.isTroubled && qos !== 0 && mustBeKept(broker, connection, view, route))
+  if (qos !== 0 && (connection.isUnheard || (turn.isTroubled && mustBeKept(broker, connection, view, route))))
     return refuseUnkept(broker, connection, view);
 
   const from = turn.changeCount;
@@ -126,6 +126,7 @@ function refuse(connection: Connection, view: PublishView, reasonCode: ReasonCod
 function refuseUnkept(broker: Broker, connection: Connection, view: PublishView): void {
   broker.figures.messagesRefused++;
   if (connection.version5) refuse(connection, view, ReasonCode.quotaExceeded);
+  else connection.isUnheard = true;
 }
 
 /** The message cannot be taken without the store: someone would be owed it beyond this process, or its duplicate be known. */

@@ -63,6 +63,13 @@ class Batch {
   }
 }
 
+interface TurnParts {
+  clock?: Clock;
+  takeBack?: (voided: Voided) => void;
+  /** Called when the store takes again what it is handed, after it did not. */
+  takesAgain?: () => void;
+}
+
 export class Turn {
   private readonly store: Store;
   /** Called when the turn has got its first change or speaker: someone must call `end` soon. */
@@ -81,6 +88,9 @@ export class Turn {
   isTroubled: boolean;
   /** Refusals since the last commit. */
   private refusals = 0;
+  /** Offers were refused since the store was last known to take what it is handed. */
+  private isFailing: boolean;
+  private readonly takesAgain: () => void;
   /** While it runs nothing is handed in. */
   private retry: Timer | undefined;
   /** Offers whose publishers have no answer yet. */
@@ -94,13 +104,15 @@ export class Turn {
   constructor(
     store: Store,
     onOpened: () => void,
-    { clock = systemClock, takeBack = () => {} }: { clock?: Clock; takeBack?: (voided: Voided) => void } = {},
+    { clock = systemClock, takeBack = () => {}, takesAgain = () => {} }: TurnParts = {},
   ) {
     this.store = store;
     this.onOpened = onOpened;
     this.clock = clock;
     this.takeBack = takeBack;
+    this.takesAgain = takesAgain;
     this.isTroubled = store.trouble !== undefined;
+    this.isFailing = this.isTroubled;
     store.onTrouble = (trouble) => this.troubleChanged(trouble);
   }
 
@@ -224,7 +236,15 @@ export class Turn {
     if (first === undefined) this.refuseOffersInTrouble();
     else if (this.underWay.every(({ outcome }) => outcome !== "committing")) this.refused();
     this.makeRoom();
+    this.noticeEnd();
     this.finishIfDone();
+  }
+
+  /** Nothing is refused any more, and nothing held. */
+  private noticeEnd(): void {
+    if (!this.isFailing || this.isTroubled || this.refusals > 0 || this.underWay.length > 0) return;
+    this.isFailing = false;
+    this.takesAgain();
   }
 
   private speak(): void {
@@ -249,6 +269,7 @@ export class Turn {
       return this.decide([...batches, this.open], false);
     }
     this.refusals++;
+    this.isFailing = true;
     this.decide(batches, true);
     // A store that says nothing of trouble is asked again at once, but once.
     if (this.refusals > 1 && !this.open.isEmpty) this.waitToRetry();
@@ -306,8 +327,10 @@ export class Turn {
 
   private troubleChanged(trouble: string | undefined): void {
     this.isTroubled = trouble !== undefined;
-    if (!this.isTroubled) this.stopWaiting();
-    if (!this.open.isEmpty && !this.endAsked) this.askForEnd();
+    if (this.isTroubled) this.isFailing = true;
+    else this.stopWaiting();
+    if (this.open.isEmpty) this.noticeEnd();
+    else if (!this.endAsked) this.askForEnd();
   }
 
   private makeRoom(): void {

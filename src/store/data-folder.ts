@@ -207,9 +207,9 @@ function refuseLostBeginning(directory: string, file: string): void {
 function prepare(database: DatabaseSync, file: string): void {
   // Exclusive: no second process, and no shared memory file either. It takes effect with the first look into the file.
   database.exec("PRAGMA locking_mode = EXCLUSIVE");
-  if (!isEmpty(database)) judge(database, file);
-  // An empty file can still be told how its space is to come back; for others this changes nothing.
-  database.exec("PRAGMA auto_vacuum = INCREMENTAL");
+  // An empty file can still be told how its space is to come back; for others it would be a write, for nothing.
+  if (isEmpty(database)) database.exec("PRAGMA auto_vacuum = INCREMENTAL");
+  else judge(database, file);
   database.exec(`
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
@@ -219,8 +219,17 @@ function prepare(database: DatabaseSync, file: string): void {
     BEGIN EXCLUSIVE; COMMIT;
   `);
   migrate(database);
-  // What a killed process had written and not synced is on the disk itself before anyone hears of it.
-  database.exec(`PRAGMA user_version = ${newestFormat}`);
+  syncWhatWasWritten(database);
+}
+
+/** What a killed process had written and not synced is on the disk itself before anyone hears of it. */
+function syncWhatWasWritten(database: DatabaseSync): void {
+  try {
+    database.exec(`PRAGMA user_version = ${newestFormat}`);
+  } catch (error) {
+    // On a disk without any room the store can still be read, and what it owes be delivered.
+    if (sqliteCodeOf(error) !== SqliteCode.full) throw error;
+  }
 }
 
 /** New, or left so by a crash in the first moments of its life. */

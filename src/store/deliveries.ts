@@ -25,7 +25,7 @@ export type OwedFacts = Pick<StoredDelivery, "position" | "dueAt"> &
 /** The two parts of an endpoint's queue: a flood of messages must not push out what clients did. */
 export type QueuePart = "messages" | "clientEvents";
 
-export interface PartTally {
+interface PartTally {
   count: number;
   bodyBytes: number;
 }

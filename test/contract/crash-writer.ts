@@ -19,13 +19,13 @@ const clients = ["a", "b", "c"];
 /** So many batches later a message or delivery is settled: some within the transaction that owes it, some long after. */
 const lags = [0, 1, 7, 40];
 
-export interface Batch {
+interface Batch {
   changes: BrokerChange[];
   /** Handed in with it. */
   ends: DeliveryChange[];
 }
 
-export function batch(n: number): Batch {
+function batch(n: number): Batch {
   const clientId = clients[n % clients.length];
   const changes: BrokerChange[] = [];
   const ends: DeliveryChange[] = [];

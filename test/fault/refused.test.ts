@@ -118,6 +118,15 @@ async function expectRefusal(publisher: TestClient, qos: QoS, packetIdentifier: 
   await publisher.nothing();
 }
 
+/** Who met with silence is sent away when the store takes again, and comes back to send again; others stay. */
+async function returned(publisher: TestClient, connect: Partial<Connect>): Promise<TestClient> {
+  if (publisher.version === 5) return publisher;
+  await publisher.closed();
+  const back = await TestClient.connect(server.port, connect);
+  await committed();
+  return back;
+}
+
 /** The last hand-shake goes to the store too. */
 async function receiveCommitted(client: TestClient): Promise<string> {
   const received = client.receive();
@@ -137,12 +146,13 @@ describe.each(versions)("a refused PUBLISH of %i.x, QoS %i", (protocolVersion, q
     const there = await subscriber("there", "t");
     await (await subscriber("away", "t")).disconnect();
     await committed();
-    const publisher = await connectLasting("publisher", protocolVersion);
+    let publisher = await connectLasting("publisher", protocolVersion);
     publisher.sendPublish("t", "x", { qos, packetIdentifier: 1 });
     await publisher.nothing();
     await refused();
     await expectRefusal(publisher, qos, 1);
     await committed();
+    publisher = await returned(publisher, lasting("publisher", protocolVersion));
     await there.nothing();
     await sameAsStored();
     assert.equal(server.broker.queuedBytes, 0);
@@ -188,7 +198,7 @@ describe.each(versions)("a refused PUBLISH of %i.x, QoS %i", (protocolVersion, q
     await live.subscribe("t", { qos: 1 });
     await (await subscriber("away", "t")).disconnect();
     await committed();
-    const publisher = await TestClient.connect(server.port, { protocolVersion });
+    let publisher = await TestClient.connect(server.port, { protocolVersion });
     full();
     publisher.sendPublish("t", "x", { qos, packetIdentifier: 1 });
     publisher.sendPublish("live", "x", { qos, packetIdentifier: 2, retain: true });
@@ -199,6 +209,7 @@ describe.each(versions)("a refused PUBLISH of %i.x, QoS %i", (protocolVersion, q
     assert.equal(store.underWay, 0);
     assert.equal(server.broker.figures.messagesRefused, 2);
     await well();
+    publisher = await returned(publisher, { protocolVersion });
     publisher.sendPublish("t", "x", { qos, packetIdentifier: 1, dup: true });
     await publisher.roundTrip();
     await committed();
@@ -206,6 +217,25 @@ describe.each(versions)("a refused PUBLISH of %i.x, QoS %i", (protocolVersion, q
     assert.equal(answer.reasonCode, ReasonCode.success);
     assert.equal(textOf(await live.receive()), "x");
     await sameAsStored();
+  });
+
+  test("keeps the order of who hears nothing: what comes behind it is not taken either, and comes again behind it", async () => {
+    if (protocolVersion === 5) return;
+    const owed = await subscriber("owed", "t");
+    let publisher = await connectLasting("publisher", protocolVersion);
+    full();
+    publisher.sendPublish("t", "first", { qos, packetIdentifier: 1 });
+    await publisher.roundTrip();
+    // Nobody would have to wait for the store.
+    publisher.sendPublish("nobody", "second", { qos, packetIdentifier: 2 });
+    await publisher.nothing();
+    await well();
+    publisher = await returned(publisher, lasting("publisher", protocolVersion));
+    publisher.sendPublish("t", "first", { qos, packetIdentifier: 1, dup: true });
+    publisher.sendPublish("t", "second", { qos, packetIdentifier: 2, dup: true });
+    assert.equal(await receiveCommitted(owed), "first");
+    assert.equal(await receiveCommitted(owed), "second");
+    await committed();
   });
 
   test("of nothing durable goes through as always, though the store is in trouble", async () => {

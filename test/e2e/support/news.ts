@@ -1,5 +1,5 @@
 /** Longer than anything a test waits for on purpose takes, even on a busy machine. */
-const patienceMs = 15_000;
+const usualPatienceMs = 15_000;
 
 /** What a test waits for news of. Every wait ends by itself. */
 export class News {
@@ -11,7 +11,7 @@ export class News {
   }
 
   /** The first thing that `look` finds, now or whenever there is news; what it throws ends the wait. */
-  until<T>(look: () => T | undefined, late: () => Error): Promise<T> {
+  until<T>(look: () => T | undefined, late: () => Error, patienceMs = usualPatienceMs): Promise<T> {
     return new Promise((resolve, reject) => {
       const end = () => {
         clearTimeout(timer);
