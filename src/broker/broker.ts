@@ -23,6 +23,7 @@ import { Arena, PublishParts, publishBytes, writePublish } from "./publish-encod
 import { restore } from "./restore.ts";
 import { Retained } from "./retained.ts";
 import { Route, Routes } from "./route.ts";
+import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 import { leastLoaded } from "./shared.ts";
 import { SlabPool } from "./slabs.ts";
@@ -173,8 +174,10 @@ export class Broker implements OutboxHost {
     retain: boolean;
     properties?: Buffer;
     publisher: Publisher;
+    /** Whose own message it is: No Local keeps it from itself. */
+    session?: Session;
   }): void {
-    const { topicName, payload, qos, retain, properties = nothing, publisher } = message;
+    const { topicName, payload, qos, retain, properties = nothing, publisher, session } = message;
     const parts = new PublishParts();
     parts.topic = Buffer.from(topicName);
     const route = this.routes.find(parts.topic, 0, parts.topic.length);
@@ -189,7 +192,7 @@ export class Broker implements OutboxHost {
     if (qos !== 0) packet[identifierAt + 1] = 1; // any valid one: each subscriber gets its own
     const { arrival } = this;
     readPublish(arrival.view, 5, packet, 0, bodyStartOf(packet), packet.length);
-    arrival.begin(route, publisher, undefined, true);
+    arrival.begin(route, publisher, session, true);
     this.route(arrival);
   }
 
