@@ -17,8 +17,11 @@ export interface Surroundings {
   random: Random;
   /** `undefined`: nobody listens there. */
   dial(version: ProtocolVersion, user: LineUser): Line | undefined;
-  /** What the 3.1 protocol has no word for. */
-  knownSession(line: Line): boolean;
+  /**
+   * Names the life of the session behind this connection. 3.1 has no word for it, and later ones cannot say that a session
+   * which is present is not the one the client left, when the CONNACK that said so was lost.
+   */
+  sessionOf(line: Line): number;
   received(clientId: string, line: Line, packet: Publish, isNew: boolean): void;
   announceWill(line: Line, will: WillFacts | undefined): void;
 }
@@ -42,6 +45,8 @@ export class Client {
   private keepAliveSeconds = 0;
   private lastSentAt = 0;
   private expirySeconds = 0;
+  /** The one that what follows belongs to. */
+  private session = 0;
   private readonly unacknowledged: Unacknowledged[] = [];
   private readonly unreleased = new Set<number>();
   /** SUBSCRIBE and UNSUBSCRIBE not answered yet. */
@@ -208,7 +213,7 @@ export class Client {
   private received(line: Line, packet: Packet): void {
     switch (packet.type) {
       case "connack":
-        return this.connected(line, packet.sessionPresent || (this.version === 3 && this.around.knownSession(line)));
+        return this.connected(line);
       case "publish":
         return this.receivedPublish(line, packet);
       case "puback":
@@ -234,8 +239,11 @@ export class Client {
     }
   }
 
-  private connected(line: Line, sessionPresent: boolean): void {
+  private connected(line: Line): void {
     this.open = true;
+    const session = this.around.sessionOf(line);
+    const sessionPresent = session === this.session;
+    this.session = session;
     const { timeline, random } = this.around;
     this.keepAlive(line);
     if (!sessionPresent) {

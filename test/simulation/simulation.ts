@@ -265,7 +265,7 @@ class Simulation {
       timeline,
       random,
       dial: (version, user) => this.dial(version, user),
-      knownSession: (line) => judge.knownSession(line),
+      sessionOf: (line) => judge.sessionNumber(line),
       received: (clientId, line, packet, isNew) => judge.received(clientId, line, packet, isNew),
       announceWill: (line, will) => judge.announceWill(line, will),
     };
