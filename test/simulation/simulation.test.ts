@@ -1,13 +1,13 @@
 /**
- * Seeded days of the real broker and webhook core against a plain model. `npm run test:simulation` runs whole weeks of many
- * seeds. HOOKMQ_SIMULATION_SEEDS says how many fresh ones, HOOKMQ_SIMULATION_DAYS how long each is, HOOKMQ_SIMULATION_SEED
+ * Seeded days of the real broker and webhook core against a plain model. `npm run test:simulation` runs many more.
+ * HOOKMQ_SIMULATION_SEEDS says how many fresh ones, HOOKMQ_SIMULATION_DAYS how long each is, HOOKMQ_SIMULATION_SEED
  * runs one of them again, over the same days.
  */
 import assert from "node:assert/strict";
 import { test } from "vitest";
 import { simulate } from "./simulation.ts";
 
-const days = Number(process.env.HOOKMQ_SIMULATION_DAYS ?? 4);
+const days = Number(process.env.HOOKMQ_SIMULATION_DAYS ?? 7);
 const again = process.env.HOOKMQ_SIMULATION_SEED;
 const fixed = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 const firstFresh = Date.now() % 2 ** 31;

@@ -73,6 +73,7 @@ class Simulation {
   private lines = new Map<number, Line>();
   private lastPort = 0;
   private moving = true;
+  private isCalm = false;
   private turnEndsLater = false;
   private ending: "crash" | "stop" | undefined;
   /** Dropped by full queues in former lives of the process. */
@@ -242,7 +243,6 @@ class Simulation {
       if (this.moving) this.planMoments();
     });
   }
-  private isCalm = false;
 
   /** Several clients do something at nearly the same time, and now and then that is the process's last moment. */
   private moment(): void {
