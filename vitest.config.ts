@@ -12,6 +12,7 @@ export default defineConfig({
       { test: { ...shared, name: "conformance", include: ["test/conformance/**/*.test.ts"] } },
       { test: { ...shared, name: "hostile", include: ["test/hostile/**/*.test.ts"] } },
       { test: { ...shared, name: "fault", include: ["test/fault/**/*.test.ts"], testTimeout: 120_000 } },
+      { test: { ...shared, name: "simulation", include: ["test/simulation/**/*.test.ts"], testTimeout: 120_000 } },
       { test: { ...shared, name: "e2e", include: ["test/e2e/**/*.test.ts"], testTimeout: 60_000 } },
       {
         test: {

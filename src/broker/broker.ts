@@ -23,6 +23,7 @@ import { Arena, PublishParts, publishBytes, writePublish } from "./publish-encod
 import { restore } from "./restore.ts";
 import { Retained } from "./retained.ts";
 import { Route, Routes } from "./route.ts";
+import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 import { leastLoaded } from "./shared.ts";
 import { SlabPool } from "./slabs.ts";
@@ -198,9 +199,10 @@ export class Broker implements OutboxHost {
     retain: boolean;
     properties?: Buffer;
     publisher: Publisher;
-    promised?: boolean;
+    /** Whose will it is: No Local keeps it from itself, and it is kept whatever the store says at present. */
+    leftBy?: Session;
   }): void {
-    const { topicName, payload, qos, retain, properties = nothing, publisher, promised = false } = message;
+    const { topicName, payload, qos, retain, properties = nothing, publisher, leftBy } = message;
     const parts = new PublishParts();
     parts.topic = Buffer.from(topicName);
     const route = this.routes.find(parts.topic, 0, parts.topic.length);
@@ -215,8 +217,8 @@ export class Broker implements OutboxHost {
     if (qos !== 0) packet[identifierAt + 1] = 1; // any valid one: each subscriber gets its own
     const { arrival } = this;
     readPublish(arrival.view, 5, packet, 0, bodyStartOf(packet), packet.length);
-    arrival.begin(route, publisher, undefined, true);
-    this.route(arrival, promised);
+    arrival.begin(route, publisher, leftBy, true);
+    this.route(arrival, leftBy !== undefined);
   }
 
   /** Someone would hear a message on this topic: worth asking before making one. */

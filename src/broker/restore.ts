@@ -56,7 +56,13 @@ function restoreSession(broker: Broker, stored: StoredSession, take: (messageId:
     }
   }
   if (stored.received.length > 0) session.received = new Set(stored.received);
-  const waitedMs = stored.disconnectedAt === undefined ? 0 : broker.clock.now() - stored.disconnectedAt;
+  const now = broker.clock.now();
+  const { disconnectedAt = now } = stored;
+  // Cut off with the process: it counts from this start, not from every further one.
+  if (stored.disconnectedAt === undefined) {
+    broker.turn.add({ type: "session-disconnected", clientId, at: now, expirySeconds });
+  }
+  const waitedMs = now - disconnectedAt;
   broker.sessions.waitForExpiry(session, Math.max(0, expirySeconds * 1000 - waitedMs));
 }
 

@@ -63,7 +63,8 @@ export class Wills {
     const { will } = session;
     if (will === undefined) return;
     const { topicName, payload, qos, retain, properties, publisher } = will.message;
-    this.broker.publish({ topicName, payload, qos, retain, properties, publisher, promised: true });
+    // [MQTT5 3.8.3-3] holds for a will as well: its publisher is the client that left it.
+    this.broker.publish({ topicName, payload, qos, retain, properties, publisher, leftBy: session });
     this.cancel(session);
   }
 

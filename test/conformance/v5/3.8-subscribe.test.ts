@@ -160,6 +160,21 @@ describe("No Local", () => {
     assert.equal(textOf(await client.receive()), "other's");
   });
 
+  test("keeps a client's own will from it [MQTT5 3.8.3-3]", async () => {
+    const first = await TestClient.connect(broker.port, {
+      clientId: "local-will",
+      will: { topicName: "local/will", payload: Buffer.from("gone"), qos: 1, retain: false },
+      properties: { sessionExpiryInterval: 100 },
+    });
+    await first.subscribe("local/will", { qos: 1, noLocal: true });
+    await publisher.subscribe("local/will");
+    const second = await TestClient.connect(broker.port, { clientId: "local-will", cleanStart: false });
+    assert.equal(textOf(await publisher.receive()), "gone");
+    await publisher.unsubscribe("local/will");
+    assert.equal(second.connack.sessionPresent, true);
+    await second.nothing();
+  });
+
   test("0 lets a client hear itself", async () => {
     const client = await TestClient.connect(broker.port);
     await client.subscribe("local/b", { noLocal: false });

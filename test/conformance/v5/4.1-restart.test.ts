@@ -321,3 +321,17 @@ describe("wills", () => {
     await (await lasting("witness")).nothing();
   });
 });
+
+test("a session that a crash cut off ends when its expiry is over, however often the broker starts", async () => {
+  await (await lasting("c")).roundTrip();
+  await broker.crash();
+  broker = await startBroker({}, { clock, store });
+  await committed();
+  clock.advance(600_000);
+  await broker.crash();
+  broker = await startBroker({}, { clock, store });
+  clock.advance(399_999);
+  assert.notEqual(broker.broker.sessions.get("c"), undefined);
+  clock.advance(1);
+  assert.equal(broker.broker.sessions.get("c"), undefined);
+});
