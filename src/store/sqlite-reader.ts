@@ -69,12 +69,12 @@ export class SqliteReader {
   }
 
   owedBehind(endpoint: string, after: number, limits: SliceLimits): Slice {
-    return sliceOf(this.sql.behind.iterate(endpoint, after, limits.countMax + 1) as Iterable<Row>, limits);
+    return sliceOf(endpoint, this.sql.behind.iterate(endpoint, after, limits.countMax + 1), limits);
   }
 
   owedInLine(endpoint: string, orderKey: string, { after, upTo }: PositionRange, limits: SliceLimits): Slice {
     const rows = this.sql.inLine.iterate(endpoint, orderKey, after, upTo, limits.countMax + 1);
-    return sliceOf(rows as Iterable<Row>, limits);
+    return sliceOf(endpoint, rows, limits);
   }
 
   owedDue(endpoint: string, range: Parameters<DeliveryStore["owedDue"]>[1]): OwedFacts[] {
@@ -95,7 +95,7 @@ export class SqliteReader {
       if (bytes > bytesMax && letters.length > 0) break;
       letters.push({
         position: row.position as number,
-        owed: owedOf(row),
+        owed: owedOfLetter(row),
         reason: row.reason as string,
         detail: row.detail as string,
         attempts: row.attempts as number,
@@ -119,10 +119,23 @@ export class SqliteReader {
 
 type Statements = ReturnType<typeof prepareStatements>;
 
+// As arrays: half the time of objects, and these are read by the million.
 const selectDelivery = `
-  SELECT d.*, e.name AS endpoint_name, coalesce(d.body, b.body) AS whole_body
-  FROM endpoints e JOIN deliveries d ON d.endpoint = e.endpoint
-    LEFT JOIN shared_bodies b ON b.shared_body = d.shared_body`;
+  SELECT position, attempts, failures, due_at, delivery_id, event, order_key, accepted_at, expires_at,
+    coalesce(d.body, (SELECT b.body FROM shared_bodies b WHERE b.shared_body = d.shared_body))
+  FROM deliveries d WHERE endpoint = (SELECT endpoint FROM endpoints WHERE name = ?)`;
+type DeliveryRow = [
+  position: number,
+  attempts: number,
+  failures: number,
+  dueAt: number | null,
+  deliveryId: string,
+  event: string,
+  orderKey: string,
+  acceptedAt: number,
+  expiresAt: number | null,
+  body: Uint8Array,
+];
 const selectFacts = `
   SELECT position, delivery_id, event, order_key, accepted_at, body_bytes, due_at FROM deliveries
   WHERE endpoint = (SELECT endpoint FROM endpoints WHERE name = ?)`;
@@ -130,10 +143,10 @@ const selectFacts = `
 function prepareStatements(database: DatabaseSync) {
   const prepare = (sql: string): StatementSync => database.prepare(sql);
   return {
-    behind: prepare(`${selectDelivery} WHERE e.name = ? AND d.position > ? ORDER BY d.position LIMIT ?`),
-    inLine: prepare(`
-      ${selectDelivery} WHERE e.name = ? AND d.order_key = ? AND d.position > ? AND d.position <= ?
-      ORDER BY d.position LIMIT ?`),
+    behind: asArrays(prepare(`${selectDelivery} AND position > ? ORDER BY position LIMIT ?`)),
+    inLine: asArrays(
+      prepare(`${selectDelivery} AND order_key = ? AND position > ? AND position <= ? ORDER BY position LIMIT ?`),
+    ),
     due: prepare(`
       ${selectFacts} AND due_at IS NOT NULL AND (due_at, position) > (?, ?) AND due_at <= ? AND position <= ?
       ORDER BY due_at, position LIMIT ?`),
@@ -143,7 +156,7 @@ function prepareStatements(database: DatabaseSync) {
       clientEvents: prepare(`${selectFacts} AND position > ? AND client_event = 1 ORDER BY position`),
     },
     deadLetters: prepare(`
-      SELECT l.*, l.body AS whole_body, e.name AS endpoint_name
+      SELECT l.*, e.name AS endpoint_name
       FROM endpoints e JOIN dead_letters l ON l.endpoint = e.endpoint
       WHERE e.name = ? AND l.position > ? ORDER BY l.position LIMIT ?`),
   };
@@ -169,21 +182,22 @@ function endpointOf(row: Row): StoredEndpoint {
   };
 }
 
-function sliceOf(rows: Iterable<Row>, { countMax, bytesMax }: SliceLimits): Slice {
+function asArrays(statement: StatementSync): StatementSync {
+  statement.setReturnArrays(true);
+  return statement;
+}
+
+function sliceOf(endpoint: string, rows: Iterable<unknown>, { countMax, bytesMax }: SliceLimits): Slice {
   const deliveries: StoredDelivery[] = [];
   let bytes = 0;
-  for (const row of rows) {
-    bytes += row.body_bytes as number;
+  for (const row of rows as Iterable<DeliveryRow>) {
+    const [position, attempts, failures, dueAt, deliveryId, event, orderKey, acceptedAt, expiresAt, body] = row;
+    bytes += body.length;
     if (deliveries.length === countMax || (bytes > bytesMax && deliveries.length > 0)) {
       return { deliveries, hasMore: true };
     }
-    deliveries.push({
-      position: row.position as number,
-      owed: owedOf(row),
-      attempts: row.attempts as number,
-      failures: row.failures as number,
-      dueAt: given(row.due_at as number | null),
-    });
+    const owed = { deliveryId, endpoint, event, orderKey, body, acceptedAt, expiresAt: given(expiresAt) };
+    deliveries.push({ position, owed, attempts, failures, dueAt: given(dueAt) });
   }
   return { deliveries, hasMore: false };
 }
@@ -250,13 +264,13 @@ function queueEntryOf(row: Row): StoredQueueEntry {
   };
 }
 
-function owedOf(row: Row): OwedDelivery {
+function owedOfLetter(row: Row): OwedDelivery {
   return {
     deliveryId: row.delivery_id as string,
     endpoint: row.endpoint_name as string,
     event: row.event as string,
     orderKey: row.order_key as string,
-    body: row.whole_body as Uint8Array,
+    body: row.body as Uint8Array,
     acceptedAt: row.accepted_at as number,
     expiresAt: given(row.expires_at as number | null),
   };

@@ -196,39 +196,29 @@ export class SqliteWriter implements Stored {
     return position;
   }
 
+  /** Most end nearly in the order they were owed: many go in one statement. */
   private deleteEnded({ ended, forgotten }: Draft, tallies: Map<number, Tally>): void {
+    for (const end of ended.values()) {
+      if (end.type !== "delivery-died" || forgotten.has(end.position)) continue;
+      this.sql.buryDelivery.run(end.attempts, end.reason, end.detail, end.at, end.position);
+    }
     const bodiesLetGo = new Set<number>();
-    for (const [position, end] of ended) {
-      const row = (end.type === "delivery-died" ? this.sql.deleteWholeDelivery : this.sql.deleteDelivery).get(
-        position,
-      ) as DeletedDelivery | undefined;
-      if (row === undefined) continue;
-      const tally = tallyOf(tallies, row.endpoint);
-      count(tally, end);
-      queue(tally, row.client_event === 1 ? "clientEvents" : "messages", -1, row.body_bytes);
-      if (end.type === "delivery-died" && !forgotten.has(position))
-        this.bury(row.endpoint, this.owedOf(row), end, tally);
-      if (row.shared_body !== null) bodiesLetGo.add(row.shared_body);
+    for (const [from, to] of runs(ended.keys())) {
+      for (const row of this.sql.deleteDeliveries.all(from, to) as unknown as DeletedDelivery[]) {
+        const end = ended.get(row.position)!;
+        const tally = tallyOf(tallies, row.endpoint);
+        count(tally, end);
+        queue(tally, row.client_event === 1 ? "clientEvents" : "messages", -1, row.body_bytes);
+        if (end.type === "delivery-died" && !forgotten.has(row.position)) addDeadLetter(tally, row.body_bytes);
+        if (row.shared_body !== null) bodiesLetGo.add(row.shared_body);
+      }
     }
     for (const sharedBody of bodiesLetGo) this.sql.deleteUnnamedBody.run(sharedBody, sharedBody);
   }
 
-  /** Of a row that was deleted whole. */
-  private owedOf(row: DeletedDelivery): Omit<OwedDelivery, "endpoint"> {
-    const shared = row.shared_body === null ? undefined : this.sql.findSharedBody.get(row.shared_body);
-    return {
-      deliveryId: row.delivery_id,
-      event: row.event,
-      orderKey: row.order_key,
-      body: row.body ?? (shared?.body as Uint8Array),
-      acceptedAt: row.accepted_at,
-      expiresAt: row.expires_at ?? undefined,
-    };
-  }
-
   private bury(
     endpoint: number,
-    owed: Omit<OwedDelivery, "endpoint">,
+    owed: OwedDelivery,
     end: Extract<DraftEnd, { type: "delivery-died" }>,
     tally: Tally,
   ): void {
@@ -236,8 +226,7 @@ export class SqliteWriter implements Stored {
     const { position, attempts, reason, detail, at } = end;
     const facts = [deliveryId, event, orderKey, acceptedAt, expiresAt ?? null];
     this.sql.insertDeadLetter.run(position, endpoint, ...facts, attempts, reason, detail, at, body);
-    tally.deadLetters++;
-    tally.deadLetterBytes += body.length;
+    addDeadLetter(tally, body.length);
   }
 
   private writeEndpoints({ endpoints }: Draft, tallies: Map<number, Tally>): void {
@@ -255,7 +244,8 @@ export class SqliteWriter implements Stored {
   }
 
   private endpointNumber(name: string): number {
-    return (this.sql.putEndpoint.get(name) as { endpoint: number }).endpoint;
+    const row = this.sql.findEndpoint.get(name) ?? this.sql.putEndpoint.get(name);
+    return (row as { endpoint: number }).endpoint;
   }
 }
 
@@ -300,8 +290,9 @@ function prepareStatements(database: DatabaseSync) {
     makeWillDue: prepare("UPDATE wills SET due_at = ? WHERE client_id = ?"),
     deleteWill: prepare("DELETE FROM wills WHERE client_id = ? RETURNING message_id"),
 
+    findEndpoint: prepare("SELECT endpoint FROM endpoints WHERE name = ?"),
     putEndpoint: prepare(`
-      INSERT INTO endpoints (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET name = name RETURNING endpoint`),
+      INSERT INTO endpoints (name) VALUES (?) RETURNING endpoint`),
     countEndpoint: prepare(`
       UPDATE endpoints SET accepted = accepted + ?, delivered = delivered + ?, dead = dead + ?,
         dropped = dropped + ?, expired = expired + ?, messages = messages + ?, message_bytes = message_bytes + ?,
@@ -311,15 +302,18 @@ function prepareStatements(database: DatabaseSync) {
     moveBreaker: prepare("UPDATE endpoints SET breaker = ?, held_until = ? WHERE endpoint = ?"),
     insertDelivery: prepare("INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
     putDeliveryBack: prepare("UPDATE deliveries SET attempts = ?, failures = ?, due_at = ? WHERE position = ?"),
-    deleteDelivery: prepare(
-      "DELETE FROM deliveries WHERE position = ? RETURNING endpoint, client_event, body_bytes, shared_body",
-    ),
-    deleteWholeDelivery: prepare("DELETE FROM deliveries WHERE position = ? RETURNING *"),
+    deleteDeliveries: prepare(`
+      DELETE FROM deliveries WHERE position BETWEEN ? AND ?
+      RETURNING position, endpoint, client_event, body_bytes, shared_body`),
+    buryDelivery: prepare(`
+      INSERT INTO dead_letters
+        SELECT position, endpoint, delivery_id, event, order_key, accepted_at, expires_at, ?, ?, ?, ?,
+          coalesce(d.body, (SELECT b.body FROM shared_bodies b WHERE b.shared_body = d.shared_body))
+        FROM deliveries d WHERE position = ?`),
     insertDeadLetter: prepare("INSERT INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
     forgetDeadLetters: prepare(
       "DELETE FROM dead_letters WHERE endpoint = ? AND position <= ? RETURNING length(body) AS bytes",
     ),
-    findSharedBody: prepare("SELECT body FROM shared_bodies WHERE shared_body = ?"),
     insertSharedBody: prepare("INSERT INTO shared_bodies VALUES (?, ?)"),
     shareBody: prepare("UPDATE deliveries SET body = NULL, shared_body = ? WHERE position = ?"),
     deleteUnnamedBody: prepare(`
@@ -379,18 +373,13 @@ function deliveryRow(
   ];
 }
 
-/** What is left to know of a delivery that goes; but for the first four only where it becomes a dead letter. */
+/** What is left to know of a delivery that goes. */
 interface DeletedDelivery {
+  position: number;
   endpoint: number;
   client_event: 0 | 1;
   body_bytes: number;
   shared_body: number | null;
-  delivery_id: string;
-  event: string;
-  order_key: string;
-  accepted_at: number;
-  expires_at: number | null;
-  body: Uint8Array | null;
 }
 
 /** One event that several endpoints are owed comes as deliveries in a row. */
@@ -422,6 +411,11 @@ function tallyOf(tallies: Map<number, Tally>, endpoint: number): Tally {
 
 function count(tally: Tally, end: DraftEnd): void {
   tally[end.type === "delivery-died" ? "dead" : end.outcome]++;
+}
+
+function addDeadLetter(tally: Tally, bodyBytes: number): void {
+  tally.deadLetters++;
+  tally.deadLetterBytes += bodyBytes;
 }
 
 /** One more (1) or one fewer (-1) of so many bytes waits. */
