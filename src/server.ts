@@ -48,7 +48,7 @@ export interface StoreCheck {
   /** Of the data file. */
   bytes: number;
   faults: string[];
-  deliveries: { endpoint: string; deliveries: number }[];
+  deliveries: { endpoint: string; deliveries: number; deadLetters: number }[];
 }
 
 export interface BackupReport {
@@ -119,7 +119,11 @@ export async function startServer({ settings, log, backFile }: ServerParts): Pro
       const directory = directoryOf(settings.store);
       const faults = await back.checkStore();
       const figures = await back.figures();
-      const deliveries = figures.map(({ endpoint, queued, inflight }) => ({ endpoint, deliveries: queued + inflight }));
+      const deliveries = figures.map(({ endpoint, queued, inflight, deadLetters }) => ({
+        endpoint,
+        deliveries: queued + inflight,
+        deadLetters,
+      }));
       return { directory, bytes: bytesOf(dataFileOf(directory)), faults, deliveries };
     },
     async backup(file, onProgress) {
