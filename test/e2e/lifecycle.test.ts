@@ -147,21 +147,6 @@ describe.concurrent("a second instance", () => {
     assert.equal(await first.program.exitCode(), 0);
   });
 
-  test("on the first one's data folder says which process has it, exit 1; the first goes on", async ({ place }) => {
-    const first = await place.startBroker("");
-    place.write("second.conf", 'listeners.tcp.bind = "127.0.0.1:0"');
-    const second = place.hookmq(["start", "--conf", "second.conf"], {
-      env: { HOOKMQ_PID_FILE: place.file("second.pid") },
-    });
-    assert.equal(await second.exitCode(), 1);
-    assert.deepEqual(second.stdout, []);
-    assert.deepEqual(second.stderr, [
-      `the data folder ${place.file("data")} is in use by process ${first.pid}: one store serves one broker.`,
-    ]);
-    assert.ok(!existsSync(place.file("second.pid")));
-    await (await connectMqttJs(place, first.port)).publishAsync("still/here", "yes", { qos: 1 });
-  });
-
   test("of the receiver on a port in use says so, exit 1", async ({ place }) => {
     const { port } = await place.startReceiver();
     const second = place.hookmq(["receiver", "--port", `${port}`]);
