@@ -1,7 +1,11 @@
 import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BackLink } from "./back-link.ts";
 import type { Facts, Logger } from "./base/log.ts";
 import type { BrokerChange } from "./store/change.ts";
@@ -188,4 +192,83 @@ test("a bug over there fails everything that waits, is logged in one line, and i
   const [{ level, message, facts }] = log.lines;
   expect([level, message]).toEqual(["error", "the thread of the store and the webhooks has failed: HookMQ ends"]);
   expect(String(facts?.error)).toContain("message 1 is kept before it is named");
+});
+
+describe("on a disk that is gone", () => {
+  let root: string;
+  let directory: string;
+  /** Made by the thread over there each time that a commit was answered, for better or worse. */
+  let answered: string;
+  let disk: BackLink;
+
+  beforeEach(() => {
+    root = mkdtempSync(path.join(tmpdir(), "hookmq-back-link-"));
+    directory = path.join(root, "data");
+    answered = path.join(root, "answered");
+    outcomes = [];
+    const file = path.join(root, "back.mjs");
+    writeFileSync(
+      file,
+      `import { writeFileSync } from "node:fs";
+       import { parentPort, workerData } from "node:worker_threads";
+       import { serve } from ${JSON.stringify(new URL("./back.ts", import.meta.url).href)};
+       serve(parentPort, workerData, (moment) => {
+         if (moment === "told") writeFileSync(${JSON.stringify(answered)}, "");
+       });`,
+    );
+    disk = new BackLink({
+      store: { engine: "disk", directory, sync: "none" },
+      webhook: { endpoints: [] },
+      version: "1.2.3",
+      log,
+      failed: () => failures++,
+      file: pathToFileURL(file),
+    });
+  });
+  afterEach(async () => {
+    await disk.close();
+    rmSync(root, { recursive: true });
+  });
+
+  let outcomes: string[];
+  function hand(name: string, changes: readonly BrokerChange[]): Promise<void> {
+    return new Promise((resolve) =>
+      disk.commit(changes, (error) => {
+        outcomes.push(`${name}: ${error === undefined ? "taken" : (error.cause as Error).message.split(":")[0]}`);
+        resolve();
+      }),
+    );
+  }
+
+  /** Without a turn of our own loop: nothing is heard of it here meanwhile. */
+  function blockUntilAnswered(): void {
+    const nothing = new Int32Array(new SharedArrayBuffer(4));
+    for (const deadline = Date.now() + 10_000; !existsSync(answered); ) {
+      if (Date.now() > deadline) throw new Error("nothing was answered over there");
+      Atomics.wait(nothing, 0, 0, 1);
+    }
+    rmSync(answered);
+  }
+
+  const ended = (clientId: string): BrokerChange => ({ type: "session-ended", clientId });
+
+  test("what was sent before the refusal was heard of is refused in order, though it takes no room; later it is not", async () => {
+    await hand("a opens", [opened("a")]);
+    blockUntilAnswered();
+    rmSync(directory, { recursive: true });
+
+    const first = hand("b opens", [opened("b")]);
+    // Refused over there, and all in one go here: the fence alone can hold up what follows.
+    blockUntilAnswered();
+    await Promise.all([first, hand("b ends", [ended("b")]), hand("a ends", [ended("a")]), hand("c", [opened("c")])]);
+    expect(outcomes).toEqual(["a opens: taken", "b opens: ENOENT", "b ends: ENOENT", "a ends: ENOENT", "c: ENOENT"]);
+
+    await hand("a ends", [ended("a")]);
+    await hand("d opens", [opened("d")]);
+    mkdirSync(directory);
+    await hand("e opens", [opened("e")]);
+    expect(outcomes.slice(5)).toEqual(["a ends: taken", "d opens: ENOENT", "e opens: taken"]);
+    expect((await disk.load()).sessions.map(({ clientId }) => clientId)).toEqual(["e"]);
+    expect(failures).toBe(0);
+  });
 });

@@ -14,6 +14,7 @@ import { dataFileOf, StoreUnusable } from "./store/data-folder.ts";
 import type { StoreOptions } from "./store/options.ts";
 import { type Listening, TcpListener } from "./transport/tcp.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
+import type { WebhookOptions } from "./webhook/options.ts";
 import { Outbox } from "./webhook/outbox.ts";
 
 /** Within a stop, after which what is left is cut off: together below the five seconds an operator is promised. */
@@ -48,7 +49,7 @@ export interface StoreCheck {
   /** Of the data file. */
   bytes: number;
   faults: string[];
-  deliveries: { endpoint: string; deliveries: number }[];
+  deliveries: { endpoint: string; deliveries: number; deadLetters: number }[];
 }
 
 export interface BackupReport {
@@ -88,7 +89,7 @@ export async function startServer({ settings, log, backFile }: ServerParts): Pro
     await broker.stop();
     const closed = listeners.map((listener) => listener.close(closeGraceMs));
     await Promise.all([...closed, back.stopDeliveries(deliverGraceMs)]);
-    if (settings.store.engine === "memory") await sayWhatIsLost(back, log);
+    await sayWhatIsLost(settings.webhook, back, log);
     await back.close();
   };
   try {
@@ -119,7 +120,11 @@ export async function startServer({ settings, log, backFile }: ServerParts): Pro
       const directory = directoryOf(settings.store);
       const faults = await back.checkStore();
       const figures = await back.figures();
-      const deliveries = figures.map(({ endpoint, queued, inflight }) => ({ endpoint, deliveries: queued + inflight }));
+      const deliveries = figures.map(({ endpoint, queued, inflight, deadLetters }) => ({
+        endpoint,
+        deliveries: queued + inflight,
+        deadLetters,
+      }));
       return { directory, bytes: bytesOf(dataFileOf(directory)), faults, deliveries };
     },
     async backup(file, onProgress) {
@@ -165,11 +170,13 @@ function bytesOf(file: string): number {
   return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-/** The memory engine ends with the process. */
-async function sayWhatIsLost(back: BackLink, log: Logger): Promise<void> {
+/** What is in memory only ends with the process. */
+async function sayWhatIsLost({ endpoints }: WebhookOptions, back: BackLink, log: Logger): Promise<void> {
+  const forgetful = new Set(endpoints.filter(({ durability }) => durability === "memory").map(({ name }) => name));
   for (const { endpoint, queued, inflight } of await back.figures()) {
     const deliveries = queued + inflight;
-    if (deliveries > 0) log.warn("webhook deliveries not made before the stop are lost", { endpoint, deliveries });
+    if (deliveries > 0 && forgetful.has(endpoint))
+      log.warn("webhook deliveries not made before the stop are lost", { endpoint, deliveries });
   }
 }
 

@@ -39,17 +39,29 @@ function printHealth({ status, reasons, pid, version, store, endpoints }: Health
   terminal.print(`  broker    ${version}, process ${pid}`);
   terminal.print(`  store     ${[store.engine, store.directory].filter((part) => part !== undefined).join(", ")}`);
   if (endpoints.length === 0) return;
-  const rows = endpoints.map(({ endpoint, breaker, queued, inflight, bytes, delivered, dead, dropped, expired }) => [
-    endpoint,
-    breaker,
-    queued,
-    inflight,
-    bytesInWords(bytes),
-    delivered,
-    dead,
-    dropped,
-    expired,
+  const rows = endpoints.map((figures) => [
+    figures.endpoint,
+    figures.breaker,
+    figures.queued,
+    figures.inflight,
+    bytesInWords(figures.bytes),
+    figures.delivered,
+    figures.dead,
+    figures.deadLetters,
+    figures.dropped,
+    figures.expired,
   ]);
-  const head = ["endpoint", "breaker", "queued", "in flight", "waiting", "delivered", "dead", "dropped", "expired"];
+  const head = [
+    "endpoint",
+    "breaker",
+    "queued",
+    "in flight",
+    "waiting",
+    "delivered",
+    "dead",
+    "dead letters",
+    "dropped",
+    "expired",
+  ];
   for (const line of tableLines(head, rows)) terminal.print(line);
 }

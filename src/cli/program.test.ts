@@ -5,14 +5,18 @@ import { runProgram } from "./program.ts";
 import { FakeTerminal } from "./fake-terminal.ts";
 import { version } from "./version.ts";
 
-async function run(...args: string[]): Promise<{ code: number; said: string; complained: string }> {
+function run(...args: string[]): Promise<{ code: number; said: string; complained: string }> {
+  return runIn({}, ...args);
+}
+
+async function runIn(env: NodeJS.ProcessEnv, ...args: string[]): ReturnType<typeof run> {
   const terminal = new FakeTerminal();
   const code = await runProgram(args, {
     terminal,
     signals: new EventEmitter(),
     stdin: Readable.from([]),
     stdout: new PassThrough(),
-    env: { HOOKMQ_PID_FILE: "/nonexistent/hookmq.pid" },
+    env: { HOOKMQ_PID_FILE: "/nonexistent/hookmq.pid", ...env },
     cwd: "/nonexistent",
   });
   return { code, said: terminal.lines.join("\n"), complained: terminal.complaints.join("\n") };
@@ -61,12 +65,12 @@ for (const [args, complaint] of [
   [["store", "destroy"], "unknown command 'destroy'"],
   [["store", "check", "--dir", "d", "--conf", "c"], "cannot be used with"],
   [["store", "check", "--bad"], "Try 'hookmq store check --help' for more information."],
-  [["store", "check"], "keeps nothing on disk"],
+  [["store", "check"], "there is no store: /nonexistent/data/hookmq.db"],
   [["store", "check", "--dir", "d"], "there is no store: /nonexistent/d/hookmq.db"],
   [["store", "export", "--dir", "d"], "there is no store"],
   [["store", "repair", "--dir", "d"], "there is no store"],
   [["store", "backup"], "missing required argument 'file'"],
-  [["store", "backup", "copy.db"], "keeps nothing on disk"],
+  [["store", "backup", "copy.db"], "there is no store: /nonexistent/data/hookmq.db"],
   [["strat"], "unknown command 'strat'\n(Did you mean start?)"],
   [["start", "--bad"], "unknown option '--bad'"],
   [["start", "--conf"], "option '--conf <path>' argument missing"],
@@ -91,6 +95,14 @@ for (const [args, complaint] of [
     const { code, complained } = await run(...args);
     expect(code).toBe(1);
     expect(complained).toContain(complaint);
+  });
+}
+
+for (const args of [["check"], ["export"], ["repair"], ["backup", "copy.db"]]) {
+  test(`store ${args[0]} says that a configuration keeps nothing on disk`, async () => {
+    const { code, complained } = await runIn({ HOOKMQ_STORE__ENGINE: "memory" }, "store", ...args);
+    expect(code).toBe(1);
+    expect(complained).toContain("keeps nothing on disk (no configuration file was found)");
   });
 }
 

@@ -4,6 +4,7 @@ import type { FoundFile } from "../config/find-file.ts";
 import { maskedLine } from "../config/secrets.ts";
 import type { Settings } from "../config/settings.ts";
 import type { RunningServer } from "../server.ts";
+import type { StoreOptions } from "../store/options.ts";
 import type { EndpointOptions, RuleOptions } from "../webhook/options.ts";
 import type { Place } from "./broker-flags.ts";
 import type { Terminal } from "./terminal.ts";
@@ -22,7 +23,7 @@ export function startedReport({ settings, file, listeners, parts }: Started): st
   lines.push(
     `  settings  ${file === undefined ? "all defaults: no file was found" : `${file.path} (${file.because})`}`,
   );
-  if (settings.store.engine === "disk") lines.push(`  store     ${settings.store.directory}`);
+  lines.push(`  store     ${storeText(settings.store)}`);
   for (const { name, host, port } of listeners) lines.push(`  mqtt      ${address(host, port)} (${name})`);
   const endpoints = webhook.endpoints.filter(({ enable }) => enable);
   for (const endpoint of endpoints) lines.push(...endpointLines(endpoint));
@@ -30,6 +31,10 @@ export function startedReport({ settings, file, listeners, parts }: Started): st
   const wantsHints = parts.terminal.isInteractive || parts.env.npm_lifecycle_event === "start";
   if (wantsHints && listeners.length > 0) lines.push(...hints(endpoints, listeners[0].port, parts));
   return lines;
+}
+
+function storeText(store: StoreOptions): string {
+  return store.engine === "disk" ? `disk, ${store.directory}` : "memory: a stop forgets all that is kept";
 }
 
 function endpointLines({ name, url, rules }: EndpointOptions): string[] {

@@ -90,7 +90,10 @@ function printReport(report: Report, directory: string, terminal: Terminal): voi
     ["queued", queued],
     ["retained", retained],
     ["wills", wills],
-    ...deliveries.map(({ endpoint, deliveries }): [string, number] => [`deliveries to ${endpoint}`, deliveries]),
+    ...deliveries.flatMap(({ endpoint, deliveries, deadLetters }): [string, number][] => [
+      [`deliveries to ${endpoint}`, deliveries],
+      [`dead letters of ${endpoint}`, deadLetters],
+    ]),
   ];
   const known = facts.flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]]));
   const [head, ...rows] = known;

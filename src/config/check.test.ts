@@ -57,6 +57,6 @@ test("effective settings read back as a configuration, secrets masked, with the 
 test("warnings are one line each", () => {
   assert.deepEqual(renderWarnings(load("mqtt.batch_resend = true\nsqlite {}")), [
     "/c.conf:1:21: mqtt.batch_resend: read, has no effect here: messages are sent again when a client reconnects, as MQTT says, and never on a timer",
-    "/c.conf:2:8: sqlite: read, not yet supported: sessions are kept in memory",
+    "/c.conf:2:8: sqlite: read, not yet supported: its keys do nothing, the store keeps both without them",
   ]);
 });

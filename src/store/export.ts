@@ -53,11 +53,20 @@ const kinds: readonly Kind[] = [
   { type: "received", sql: withClientId("received"), told: {} },
   { type: "retained", sql: "SELECT * FROM retained", told: {} },
   { type: "will", sql: "SELECT * FROM wills", told: { due_at: time } },
-  { type: "endpoint", sql: "SELECT * FROM endpoints", told: {} },
+  // Of a time that never was, there is none to tell.
+  {
+    type: "endpoint",
+    sql: "SELECT * FROM endpoints",
+    told: {
+      under_way: numbers,
+      breaker: (value) => (value === "" ? null : value),
+      held_until: (value) => (value === 0 ? null : time(value)),
+    },
+  },
 ];
 
 /** These have columns that later formats add to: what is there is told. */
-const deliveryTimes = { accepted_at: time, expires_at: time, due_at: time, died_at: time };
+const deliveryTold = { client_event: flag, accepted_at: time, expires_at: time, due_at: time, died_at: time };
 
 /** Rows are read as they are asked for: memory stays flat. */
 export function* exportRecords(database: DatabaseSync): Generator<ExportRecord> {
@@ -77,7 +86,7 @@ function deliveriesOf(database: DatabaseSync, table: string, type: string): Iter
   const body = shares ? "coalesce(d.body, b.body)" : "d.body";
   const sql = `SELECT ${plain.join(", ")}, coalesce(e.name, d.endpoint) AS endpoint, ${body} AS body
     FROM ${table} d LEFT JOIN endpoints e ON e.endpoint = d.endpoint ${joins}`;
-  return recordsOf(database, { type, sql, told: { ...deliveryTimes, body: base64 } });
+  return recordsOf(database, { type, sql, told: { ...deliveryTold, body: base64 } });
 }
 
 function* recordsOf(database: DatabaseSync, { type, sql, told }: Kind): Generator<ExportRecord> {

@@ -11,27 +11,30 @@ export interface Inventory {
   queued: number;
   retained: number;
   wills: number;
-  deliveries: { endpoint: string; deliveries: number }[];
+  deliveries: { endpoint: string; deliveries: number; deadLetters: number }[];
 }
 
-/** Throws where the tables cannot be counted. */
+/** Throws where the tables cannot be counted. An older format may know no dead letters. */
 export function inventoryOf(database: DatabaseSync, file: string): Inventory {
   const count = (table: string) =>
     (database.prepare(`SELECT count(*) AS count FROM ${table}`).get() as { count: number }).count;
+  const format = formatOf(database);
+  const ofEndpoint = (table: string) => `(SELECT count(*) FROM ${table} d WHERE d.endpoint = e.endpoint)`;
   const perEndpoint = database.prepare(`
-    SELECT e.name, (SELECT count(*) FROM deliveries d WHERE d.endpoint = e.endpoint) AS deliveries FROM endpoints e
-    ORDER BY e.name`);
+    SELECT e.name, ${ofEndpoint("deliveries")} AS deliveries, ${format < 2 ? "0" : ofEndpoint("dead_letters")} AS dead_letters
+    FROM endpoints e ORDER BY e.name`);
   return {
     file,
     bytes: statSync(file).size + (statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0),
-    format: formatOf(database),
+    format,
     sessions: count("sessions"),
     queued: count("queue"),
     retained: count("retained"),
     wills: count("wills"),
-    deliveries: perEndpoint.all().map(({ name, deliveries }) => ({
+    deliveries: perEndpoint.all().map(({ name, deliveries, dead_letters }) => ({
       endpoint: String(name),
       deliveries: Number(deliveries),
+      deadLetters: Number(dead_letters),
     })),
   };
 }

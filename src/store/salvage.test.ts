@@ -13,9 +13,13 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { FakeClock } from "../base/fake-clock.ts";
+import { silentLogger } from "../base/log.ts";
+import type { BrokerChange } from "./change.ts";
 import { openDataFolder, openForReading, StoreUnusable } from "./data-folder.ts";
 import { faultsOfFolder, repair, type Repair } from "./salvage.ts";
-import { applicationId, newestFormat } from "./sqlite-schema.ts";
+import { SqliteStore } from "./sqlite.ts";
+import { applicationId, createFormat, newestFormat } from "./sqlite-schema.ts";
 
 const pageSize = 4096;
 const now = new Date("2026-11-25T20:55:00.123Z");
@@ -41,7 +45,10 @@ function fill(database: DatabaseSync): void {
   database.exec("BEGIN");
   const message = database.prepare("INSERT INTO messages VALUES (?, ?, 1, 0, 1.5, NULL, 'publisher', NULL, x'', ?)");
   const queued = database.prepare("INSERT INTO queue VALUES (?, ?, ?, 1, 0, 0, NULL, NULL, NULL)");
-  const delivery = database.prepare("INSERT INTO deliveries VALUES (?, ?, 1, 'e', 'k', 1, NULL, 300, NULL, ?)");
+  const delivery = database.prepare(`
+    INSERT INTO deliveries VALUES (?, 1, ?, ?, 'e', 'k', 1, NULL, ?, ?, ?, 300, NULL, ?)`);
+  const deadLetter = database.prepare(`
+    INSERT INTO dead_letters VALUES (?, 1, ?, 'e', 'k', 1, NULL, 13, 'rejected', '400', 2, ?)`);
   for (let session = 1; session <= 20; session++) {
     database.prepare("INSERT INTO sessions VALUES (?, ?, NULL, 3600, NULL)").run(session, `client ${session}`);
     for (let n = 0; n < 20; n++)
@@ -53,14 +60,46 @@ function fill(database: DatabaseSync): void {
     message.run(id, `topic/${id}`, payload(id));
     queued.run((id % 20) + 1, id, id);
   }
-  for (let n = 1; n <= 500; n++) delivery.run(n, `evt_${n}`, Buffer.alloc(300, n));
-  database.exec("INSERT INTO endpoints VALUES (1, 'default', 510, 10, 0, 0, 0, 150000); COMMIT");
+  for (let n = 1; n <= 500; n++)
+    delivery.run(n, n % 5 === 0 ? 1 : 0, `evt_${n}`, n % 3, n % 2, n % 3 === 0 ? null : 1000 + n, Buffer.alloc(300, n));
+  for (let n = 501; n <= 700; n++) deadLetter.run(n, `evt_${n}`, Buffer.alloc(300, n));
+  database.exec(`
+    INSERT INTO endpoints VALUES
+      (1, 'default', 720, 10, 210, 0, 0, 400, 120000, 100, 30000, 200, 60000, '[3,4]', '{"state":"open"}', 5);
+    COMMIT`);
 }
 
 function fillFolder(): void {
   const folder = openDataFolder(directory);
   fill(folder.database);
   folder.close();
+}
+
+/** As the first HookMQ of all made it. */
+function fillFormatOne(): void {
+  mkdirSync(directory);
+  const database = new DatabaseSync(file);
+  database.exec("PRAGMA auto_vacuum = INCREMENTAL");
+  createFormat(database, 1);
+  const message = database.prepare("INSERT INTO messages VALUES (?, ?, 1, 0, 1.5, NULL, 'publisher', NULL, x'', ?)");
+  const delivery = database.prepare("INSERT INTO deliveries VALUES (?, ?, 1, ?, 'k', 1, NULL, 300, NULL, ?)");
+  database.exec("BEGIN");
+  for (let id = 1; id <= 100; id++) {
+    message.run(id, `topic/${id}`, payload(id));
+    database.prepare("INSERT INTO retained VALUES (?, ?)").run(`topic/${id}`, id);
+  }
+  for (let n = 1; n <= 500; n++)
+    delivery.run(n, `evt_${n}`, n % 5 === 0 ? "on_client_connack" : "on_message_publish", Buffer.alloc(300, n));
+  database.exec("INSERT INTO endpoints VALUES (1, 'default', 510, 10, 0, 0, 0, 150000); COMMIT");
+  database.close();
+}
+
+/** Of the one endpoint. */
+function endpointRow() {
+  const folder = openForReading(directory);
+  const row = folder.database.prepare("SELECT * FROM endpoints").get();
+  folder.close();
+  return row;
 }
 
 /** The pages of a table or index, as SQLite has them. */
@@ -98,6 +137,15 @@ function repaired(): Extract<Repair, { outcome: "repaired" }> {
   const result = repair(directory, now);
   if (result.outcome !== "repaired") throw new Error(JSON.stringify(result));
   return result;
+}
+
+function owed(deliveryId: string): BrokerChange {
+  const delivery = { deliveryId, endpoint: "default", event: "e", orderKey: "k", body: Buffer.from("{}") };
+  return {
+    type: "delivery-owed",
+    durability: "strict",
+    delivery: { ...delivery, acceptedAt: new FakeClock().now(), expiresAt: undefined },
+  };
 }
 
 function lossOf(result: Extract<Repair, { outcome: "repaired" }>, name: string) {
@@ -173,22 +221,89 @@ describe("what can be read is saved:", () => {
     const deliveries = lossOf(repaired(), "deliveries");
     expect(deliveries.saved + deliveries.lostRows).toBe(500);
     expect(deliveries.lostRows).toBeGreaterThan(0);
-    const folder = openForReading(directory);
-    expect(folder.database.prepare("SELECT accepted, delivered, dropped FROM endpoints").get()).toEqual({
-      accepted: 510,
-      delivered: 10,
-      dropped: deliveries.lostRows,
-    });
-    folder.close();
+    const { messages, client_events } = endpointRow() as Record<string, number>;
+    expect(endpointRow()).toMatchObject({ accepted: 720, delivered: 10, dead: 210, dropped: deliveries.lostRows });
+    expect(messages + client_events).toBe(deliveries.saved);
+    expect(endpointRow()).toMatchObject({ message_bytes: messages * 300, client_event_bytes: client_events * 300 });
     verified();
+  });
+
+  test("how far each delivery has come, and what an endpoint was last seen to do", () => {
+    fillFolder();
+    zero(pagesOf("messages", "leaf")[0]);
+    repaired();
+    expect(endpointRow()).toMatchObject({ under_way: "[3,4]", breaker: '{"state":"open"}', held_until: 5 });
+    const folder = openForReading(directory);
+    const row = folder.database.prepare("SELECT attempts, failures, due_at FROM deliveries WHERE position = 5").get();
+    expect(row).toEqual({ attempts: 2, failures: 1, due_at: 1005 });
+    folder.close();
+  });
+
+  test("dead letters but for those on a lost page; they stay counted as dead", () => {
+    fillFolder();
+    zero(pagesOf("dead_letters", "leaf")[2]);
+    const letters = lossOf(repaired(), "dead_letters");
+    expect(letters.saved + letters.lostRows).toBe(200);
+    expect(letters.lostRows).toBeGreaterThan(0);
+    const bytes = letters.saved * 300;
+    expect(endpointRow()).toMatchObject({ dead: 210, dead_letters: letters.saved, dead_letter_bytes: bytes });
+    expect(verified("dead_letters")).toBe(letters.saved);
   });
 
   test("the names of endpoints come from their index when their table is lost", () => {
     fillFolder();
     zero(pagesOf("endpoints")[0]);
     expect(lossOf(repaired(), "endpoints")).toMatchObject({ saved: 1, lostRows: 0, lostPages: 1 });
+    expect(endpointRow()).toMatchObject({
+      accepted: 700,
+      delivered: 0,
+      dead: 200,
+      dead_letters: 200,
+      client_events: 100,
+    });
     expect(verified("deliveries")).toBe(500);
   });
+
+  test("no position is given a second time, though the counts are lost that tell the next", async () => {
+    fillFolder();
+    const database = new DatabaseSync(file);
+    // Long settled but for the last dead letter.
+    database.exec("UPDATE dead_letters SET position = 9000 WHERE position = 700; UPDATE endpoints SET accepted = 9020");
+    database.close();
+    zero(pagesOf("endpoints")[0]);
+    repaired();
+    const folder = openDataFolder(directory);
+    const store = new SqliteStore({ folder, sync: "none", clock: new FakeClock(), log: silentLogger });
+    const position = await new Promise((resolve, reject) =>
+      store.commit([owed("evt_new")], (error, first) => (error ? reject(error) : resolve(first))),
+    );
+    expect(position).toBe(9001);
+    expect(store.check()).toEqual([]);
+    await store.close();
+  });
+
+  for (const [what, damage] of [
+    ["a leaf", () => zero(pagesOf("deliveries", "leaf")[3])],
+    ["the header", () => overwrite(1, (page) => page.fill(0x5a, 0, 100))],
+    ["the application id", () => overwrite(1, (page) => page.fill(0, 68, 72))],
+    ["the first page", () => zero(1)],
+    ["the schema", () => overwrite(1, (page) => page.fill(0xff, 100, 108))],
+  ] as [string, () => void][]) {
+    test(`of a store of format 1 that has lost ${what}, and it is of the newest format then`, () => {
+      fillFormatOne();
+      damage();
+      const deliveries = lossOf(repaired(), "deliveries");
+      expect(deliveries.saved).toBeGreaterThan(450);
+      if (what !== "a leaf") expect(deliveries.saved).toBe(500);
+      const folder = openForReading(directory);
+      expect(folder.database.prepare("PRAGMA user_version").get()).toEqual({ user_version: newestFormat });
+      const started = "SELECT count(*) AS count FROM deliveries WHERE attempts + failures > 0 OR due_at IS NOT NULL";
+      expect(folder.database.prepare(started).get()).toEqual({ count: 0 });
+      folder.close();
+      expect(endpointRow()).toMatchObject({ accepted: 510, delivered: 10, dropped: 500 - deliveries.saved });
+      expect(verified()).toBe(100);
+    });
+  }
 
   for (const [what, damage] of [
     ["header", (page) => page.fill(0x5a, 0, 100)],
@@ -225,8 +340,12 @@ describe("what can be read is saved:", () => {
       INSERT INTO wills VALUES ('w', 100001, 0, NULL);
       INSERT INTO messages SELECT 5000, topic_name, 1, 0, 1, NULL, 'p', NULL, x'', x'' FROM messages LIMIT 1;
       INSERT INTO received VALUES (99, 1);
-      INSERT INTO deliveries VALUES (1000, 'evt_a', 1, 'e', 'k', 1, NULL, 3, 77, NULL);
-      INSERT INTO deliveries VALUES (1001, 'evt_b', 9, 'e', 'k', 1, NULL, 3, NULL, x'00');
+      INSERT INTO deliveries VALUES (1000, 1, 0, 'evt_a', 'e', 'k', 1, NULL, 0, 0, NULL, 3, 77, NULL);
+      INSERT INTO deliveries VALUES (1001, 9, 0, 'evt_b', 'e', 'k', 1, NULL, 0, 0, NULL, 3, NULL, x'00');
+      INSERT INTO deliveries VALUES (1002, 1, 0, 'evt_c', 'e', 'k', 1, NULL, 0, 0, NULL, 3, NULL, NULL);
+      INSERT INTO dead_letters VALUES (1003, 9, 'evt_d', 'e', 'k', 1, NULL, 1, 'rejected', '', 1, x'00');
+      INSERT INTO dead_letters VALUES (7, 1, 'evt_7', 'e', 'k', 1, NULL, 1, 'rejected', '', 1, x'00');
+      UPDATE endpoints SET under_way = '[3,1000', breaker = 'closed?', messages = 7, dead_letter_bytes = -1, accepted = 3;
     `);
     database.close();
     const dropped = Object.fromEntries(repaired().tables.map((table) => [table.table, table.dropped]));
@@ -237,9 +356,21 @@ describe("what can be read is saved:", () => {
       retained: 1,
       wills: 1,
       received: 1,
-      deliveries: 2,
+      deliveries: 3,
+      dead_letters: 2,
     });
+    expect(endpointRow()).toMatchObject({ under_way: "[]", breaker: "", accepted: 720, dropped: 0, dead_letters: 200 });
     expect(verified()).toBe(949);
+  });
+
+  test("of the attempts under way, those whose delivery is there", () => {
+    fillFolder();
+    const database = new DatabaseSync(file);
+    database.exec(`UPDATE endpoints SET under_way = '[3,"4",4.5,650,9999]'`);
+    database.close();
+    repaired();
+    expect(endpointRow()).toMatchObject({ under_way: "[3]" });
+    verified();
   });
 });
 

@@ -4,7 +4,8 @@
  *
  *   read page by page ──→ fresh file ──→ what contradicts itself is dropped ──→ checked ──→ damaged aside, fresh in place
  *
- * Tables and columns are those of the fresh file, as the migrations make it; only what fits together is named here.
+ * Tables and columns are those of a fresh file of the same format, as the migrations make it, and what is saved takes the
+ * usual way from there to the newest; only what fits together is named here.
  */
 import { chownSync, closeSync, fsyncSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
@@ -20,7 +21,7 @@ import {
 import { isOutsideFailure } from "./sqlite-error.ts";
 import { faultsOfFile, faultsOfState } from "./sqlite-check.ts";
 import { type Loss, type SqliteRecord, SqlitePages } from "./sqlite-pages.ts";
-import { applicationId, migrate, newestFormat } from "./sqlite-schema.ts";
+import { applicationId, createFormat, migrate, newestFormat } from "./sqlite-schema.ts";
 import { faultsOfWal, readWal } from "./wal.ts";
 
 export interface TableSalvage {
@@ -81,7 +82,7 @@ export function faultsOfFolder({ database, file }: DataFolderForReading): string
   return format === newestFormat ? faultsOfState(database) : [];
 }
 
-/** SQLite gives up its check, instead of telling, where it cannot go on. */
+/** What a disk will not give back is a fault as well. */
 function faultsOfReading(database: DatabaseSync): string[] {
   try {
     return faultsOfFile(database, "integrity_check");
@@ -118,8 +119,7 @@ function openPages(file: string): SqlitePages {
 }
 
 function hasOurTables(pages: SqlitePages): boolean {
-  const names = new Set(schemaOf(pages).map(({ name }) => name));
-  return contradictions.every(([table]) => names.has(table));
+  return formatOfSchema(schemaOf(pages)) !== undefined;
 }
 
 interface SchemaEntry {
@@ -132,13 +132,27 @@ interface SchemaEntry {
 
 /** Makes a new file at `target` and saves into it. */
 function fill(target: string, pages: SqlitePages): TableSalvage[] {
+  const schema = schemaOf(pages);
+  const format = formatOfHeader(pages) ?? formatOfSchema(schema);
+  if (format !== undefined) return fillAs(format, target, pages, schema);
+  // Neither header nor schema is left. In each format the tables have their own places: the right one finds the most.
+  let best = newestFormat;
+  let saved = -1;
+  for (let candidate = newestFormat; candidate > 0; candidate--) {
+    const rows = fillAs(candidate, target, pages, schema).reduce((sum, table) => sum + table.saved, 0);
+    rmSync(target);
+    if (rows > saved) [best, saved] = [candidate, rows];
+  }
+  return fillAs(best, target, pages, schema);
+}
+
+function fillAs(format: number, target: string, pages: SqlitePages, schema: readonly SchemaEntry[]): TableSalvage[] {
   closeSync(openSync(target, "wx", 0o600));
   const database = new DatabaseSync(target);
   try {
     // It counts only once it is whole: a crash before leaves it aside.
     database.exec("PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF");
-    const schema = schemaOf(pages);
-    createTables(database, pages, schema);
+    createFormat(database, format);
     database.exec("BEGIN");
     const tables = tablesOf(database).map((table) => new TableRescue(database, pages, schema, table).run());
     database.exec("COMMIT");
@@ -149,12 +163,16 @@ function fill(target: string, pages: SqlitePages): TableSalvage[] {
   }
 }
 
-/** As they were in the format of the file where that is an older one, so that what is saved takes the usual way from there. */
-function createTables(database: DatabaseSync, { header }: SqlitePages, schema: readonly SchemaEntry[]): void {
-  const format = header?.applicationId === applicationId ? header.format : 0;
-  const sql = schema.flatMap(({ sql }) => sql ?? []);
-  if (format <= 0 || format >= newestFormat || sql.length === 0) return migrate(database);
-  database.exec(`${sql.join(";\n")}; PRAGMA user_version = ${format}; PRAGMA application_id = ${applicationId}`);
+function formatOfHeader({ header }: SqlitePages): number | undefined {
+  if (header?.applicationId !== applicationId) return undefined;
+  return header.format > 0 && header.format <= newestFormat ? header.format : undefined;
+}
+
+/** `undefined`: it is not whole, or not ours. */
+function formatOfSchema(schema: readonly SchemaEntry[]): number | undefined {
+  const names = new Set(schema.map(({ name }) => name));
+  if (!firstTables.every((name) => names.has(name))) return undefined;
+  return names.has("dead_letters") ? 2 : 1;
 }
 
 function schemaOf(pages: SqlitePages): SchemaEntry[] {
@@ -296,6 +314,20 @@ function isConstraint(error: unknown): boolean {
   return error instanceof Error && "errcode" in error && (Number(error.errcode) & 0xff) === 19;
 }
 
+/** Of every format. */
+const firstTables = [
+  "messages",
+  "sessions",
+  "subscriptions",
+  "queue",
+  "received",
+  "retained",
+  "wills",
+  "endpoints",
+  "deliveries",
+  "shared_bodies",
+];
+
 /** In this order: what each drops may leave the next without a name. */
 const contradictions: readonly (readonly [table: string, where: string])[] = [
   ["subscriptions", "session NOT IN (SELECT session FROM sessions)"],
@@ -315,16 +347,32 @@ const contradictions: readonly (readonly [table: string, where: string])[] = [
     "deliveries",
     "body IS NULL AND (shared_body IS NULL OR shared_body NOT IN (SELECT shared_body FROM shared_bodies))",
   ],
+  ["dead_letters", "endpoint NOT IN (SELECT endpoint FROM endpoints)"],
+  // Owed once too often rather than never.
+  ["dead_letters", "position IN (SELECT position FROM deliveries)"],
   ["shared_bodies", "shared_body NOT IN (SELECT shared_body FROM deliveries WHERE shared_body IS NOT NULL)"],
 ];
 
-/** Deliveries lost are counted as dropped, so that each endpoint's count still adds up. */
+/**
+ * What is there is counted anew. Deliveries lost are counted as dropped, so that what was accepted still adds up. What was
+ * under way and is lost is forgotten with its position.
+ */
 const recount = `
-  UPDATE endpoints SET body_bytes = (SELECT coalesce(sum(body_bytes), 0) FROM deliveries d WHERE d.endpoint = endpoints.endpoint);
-  UPDATE endpoints SET accepted = max(accepted, delivered + dead + dropped + expired +
-    (SELECT count(*) FROM deliveries d WHERE d.endpoint = endpoints.endpoint));
-  UPDATE endpoints SET dropped = accepted - delivered - dead - expired -
-    (SELECT count(*) FROM deliveries d WHERE d.endpoint = endpoints.endpoint)`;
+  UPDATE endpoints AS e SET (messages, message_bytes, client_events, client_event_bytes) = (
+    SELECT count(*) FILTER (WHERE client_event = 0), coalesce(sum(body_bytes) FILTER (WHERE client_event = 0), 0),
+      count(*) FILTER (WHERE client_event = 1), coalesce(sum(body_bytes) FILTER (WHERE client_event = 1), 0)
+    FROM deliveries d WHERE d.endpoint = e.endpoint);
+  UPDATE endpoints AS e SET (dead_letters, dead_letter_bytes) = (
+    SELECT count(*), coalesce(sum(length(body)), 0) FROM dead_letters d WHERE d.endpoint = e.endpoint);
+  UPDATE endpoints SET dead = max(dead, dead_letters);
+  UPDATE endpoints SET accepted = max(accepted, delivered + dead + dropped + expired + messages + client_events);
+  UPDATE endpoints SET dropped = accepted - delivered - dead - expired - messages - client_events;
+  UPDATE endpoints SET under_way = '[]' WHERE NOT json_valid(under_way);
+  -- Another's text, but JSON: what is not would be a mistake in it at every start.
+  UPDATE endpoints SET breaker = '' WHERE NOT json_valid(breaker);
+  UPDATE endpoints SET under_way = (
+    SELECT json_group_array(value) FROM json_each(under_way)
+    WHERE type = 'integer' AND value IN (SELECT position FROM deliveries))`;
 
 /** Throws when what is saved does not fit together all the same: then nothing is put in place. */
 function makeConsistent(file: string, salvaged: readonly TableSalvage[]): TableSalvage[] {

@@ -1,11 +1,18 @@
 /** Is the data file whole, and does what is in it fit together? Both only read. */
 import type { DatabaseSync } from "node:sqlite";
 import { faultsNamedMax } from "./limits.ts";
+import { isDamage } from "./sqlite-error.ts";
 
 /** What SQLite finds wrong with the file itself. `integrity_check` also compares indexes with their tables. */
 export function faultsOfFile(database: DatabaseSync, how: "quick_check" | "integrity_check"): string[] {
-  const rows = database.prepare(`PRAGMA ${how}(${faultsNamedMax})`).all();
-  return rows.map((row) => String(row[how])).filter((finding) => finding !== "ok");
+  try {
+    const rows = database.prepare(`PRAGMA ${how}(${faultsNamedMax})`).all();
+    return rows.map((row) => String(row[how])).filter((finding) => finding !== "ok");
+  } catch (error) {
+    // It gives up its check, instead of telling, where it cannot go on.
+    if (!isDamage(error)) throw error;
+    return [(error as Error).message];
+  }
 }
 
 /** What cannot be, whatever was committed. */
@@ -46,7 +53,14 @@ const claims: readonly (readonly [claim: string, exceptions: string])[] = [
   ],
   [
     "a delivery has its body",
-    "SELECT 1 FROM deliveries WHERE body IS NULL AND shared_body NOT IN (SELECT shared_body FROM shared_bodies)",
+    `SELECT 1 FROM deliveries WHERE body IS NULL
+       AND (shared_body IS NULL OR shared_body NOT IN (SELECT shared_body FROM shared_bodies))`,
+  ],
+  ["what is owed is no dead letter", "SELECT 1 FROM deliveries WHERE position IN (SELECT position FROM dead_letters)"],
+  [
+    "an endpoint's attempts under way are a list of positions",
+    `SELECT 1 FROM endpoints WHERE CASE WHEN json_valid(under_way) THEN json_type(under_way) <> 'array'
+       OR EXISTS (SELECT 1 FROM json_each(under_way) WHERE type <> 'integer') ELSE 1 END`,
   ],
   [
     "an endpoint's queue is as long and as large as it is counted",

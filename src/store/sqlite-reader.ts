@@ -105,10 +105,16 @@ export class SqliteReader {
     return letters;
   }
 
-  /** 0: there was none yet. Each delivery owed was accepted once, so that those gone are counted as well. */
+  /**
+   * 0: there was none yet. Each delivery owed was accepted once, so that those gone are counted as well; a repaired store
+   * may have lost the counts, but not what bears a position.
+   */
   lastDeliveryPosition(): number {
     const [row] = this.rows(`
-      SELECT max((SELECT coalesce(sum(accepted), 0) FROM endpoints), (SELECT coalesce(max(position), 0) FROM deliveries)) AS last`);
+      SELECT max(
+        (SELECT coalesce(sum(accepted), 0) FROM endpoints),
+        (SELECT coalesce(max(position), 0) FROM deliveries),
+        (SELECT coalesce(max(position), 0) FROM dead_letters)) AS last`);
     return row.last as number;
   }
 

@@ -198,6 +198,11 @@ export function migrate(database: DatabaseSync, migrations: readonly string[] = 
 
 export const newestFormat = released.length;
 
+/** A new file as an older HookMQ made it. */
+export function createFormat(database: DatabaseSync, format: number): void {
+  migrate(database, released.slice(0, format));
+}
+
 export function formatOf(database: DatabaseSync): number {
   return pragma(database, "user_version");
 }

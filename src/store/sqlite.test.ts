@@ -566,6 +566,18 @@ describe("a backup", () => {
 });
 
 describe("a check", () => {
+  test("that SQLite itself gives up is answered with the reason", async () => {
+    open();
+    await commit(kept(1), retained(1));
+    folder.database.exec("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA shrink_memory");
+    // The schema cannot be read, and is said to be another than the one in memory.
+    const handle = openSync(path.join(root, "data", "hookmq.db"), "r+");
+    writeSync(handle, Buffer.alloc(4, 0x77), 0, 4, 40);
+    writeSync(handle, Buffer.alloc(8, 0xff), 0, 8, 100);
+    closeSync(handle);
+    expect(store.check()).toEqual([expect.stringMatching(/malformed/)]);
+  });
+
   for (const [what, sql, finding] of [
     [
       "a queue entry without its message",

@@ -37,8 +37,13 @@ export function writeBreaker(breaker: Breaker): string {
 /** Whoever starts the broker again has often mended something: a closed door stays closed, but is tried at once. */
 export function readBreaker(text: string, { now, poolSize }: { now: Instant; poolSize: number }): Breaker {
   if (text === "") return closedBreaker(poolSize);
-  const { fault, delayMs } = JSON.parse(text) as Exclude<Breaker, { state: "closed" }>;
-  return { state: "open", fault, delayMs, probeAt: now };
+  try {
+    const { fault, delayMs } = JSON.parse(text) as Exclude<Breaker, { state: "closed" }>;
+    if (fault in probeDelayMs && delayMs > 0) return { state: "open", fault, delayMs, probeAt: now };
+  } catch {
+    // A damaged store: the endpoint itself says soon enough how it is.
+  }
+  return closedBreaker(poolSize);
 }
 
 export function probe(breaker: Breaker & { state: "open" }): Breaker {

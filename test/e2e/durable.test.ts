@@ -104,6 +104,30 @@ describe("after kill -9", () => {
   });
 });
 
+for (const [durability, isLost] of [
+  ["strict", false],
+  ["disk", false],
+  ["memory", true],
+] as const) {
+  test(`a stop says what it loses of an endpoint with durability = ${durability}`, async ({ place }) => {
+    const broker = await place.startBroker(`
+      log.to = [console]
+      webhook {
+        url = "http://127.0.0.1:${await deadPort()}", durability = ${durability}
+        events = [{ event = on_message_publish }]
+      }`);
+    await (await TestClient.connect(broker.port)).publish("a", "owed", { qos: 1 });
+    await endsInTime(broker.program, () => broker.program.signal("SIGTERM"));
+    const said = [...broker.program.stdout, ...broker.program.stderr].join("\n");
+    const isSaid = /deliveries not made before the stop are lost .*deliveries=1/.test(said);
+    assert.equal(isSaid, isLost, said);
+    const check = place.hookmq(["store", "check", "--dir", "data", "--json"]);
+    assert.equal(await check.exitCode(), 0);
+    const { deliveries } = JSON.parse(check.stdout[0]);
+    assert.deepEqual(deliveries, isLost ? [] : [{ endpoint: "default", deliveries: 1, deadLetters: 0 }]);
+  });
+}
+
 test("a second broker on the same data folder says whose it is and leaves it alone", async ({ place }) => {
   const first = await place.startBroker(onDisk);
   const second = place.hookmq(["start", "--conf", place.file("nanomq.conf")], {

@@ -113,7 +113,7 @@ describe.concurrent("a second instance", () => {
     const inbox = new Inbox(client);
     await client.subscribeAsync("still/here", { qos: 1 });
 
-    place.write("second.conf", `listeners.tcp.bind = "127.0.0.1:${first.port}"`);
+    place.write("second.conf", `listeners.tcp.bind = "127.0.0.1:${first.port}"\nstore.dir = second`);
     const second = place.hookmq(["start", "--conf", "second.conf"], {
       env: { HOOKMQ_PID_FILE: place.file("second.pid") },
     });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { describe } from "vitest";
+import { describe, expect } from "vitest";
 import type { PacketIdentifier } from "../../src/mqtt/packet.ts";
 import { TestClient, textOf } from "../support/client.ts";
 import { type BrokerProcess, endsInTime, type Place, test } from "./support/place.ts";
@@ -120,7 +120,7 @@ const damages: Record<string, Damage> = {
   },
   "a page of an index scrambled": {
     end: "SIGTERM",
-    how: (file) => overwritePage(file, pagesOf(file, "sqlite_autoindex_deliveries_1")[0], 0xa5),
+    how: (file) => overwritePage(file, pagesOf(file, "deliveries_by_endpoint")[0], 0xa5),
     owed: messages,
   },
   "the header damaged": { end: "SIGTERM", how: (file) => overwrite(file, 0, 100, 0x5a), owed: messages },
@@ -231,7 +231,7 @@ describe("a whole store", () => {
     const report = JSON.parse((await store(place, "check", "--dir", folder, "--json")).said);
     assert.deepEqual(
       [report.faults, report.sessions, report.queued, report.deliveries],
-      [[], 1, messages, [{ endpoint: "default", deliveries: messages }]],
+      [[], 1, messages, [{ endpoint: "default", deliveries: messages, deadLetters: 0 }]],
     );
     assert.ok(report.retained >= retained);
     const conf = place.write("nanomq.conf", "store.engine = disk");
@@ -283,7 +283,10 @@ describe("while the broker runs", () => {
     const check = await store(place, "check", "--conf", "nanomq.conf");
     assert.equal(check.code, 0, check.complained);
     assert.match(check.complained, new RegExp(`in use by process ${broker.pid}`));
-    assert.match(check.said, new RegExp(`deliveries to default +${messages}\\nno faults$`));
+    assert.match(
+      check.said,
+      new RegExp(`deliveries to default +${messages}\\n +dead letters of default +0\\nno faults$`),
+    );
     for (const command of ["export", "repair"]) {
       const refused = await store(place, command, "--dir", "data");
       assert.equal(refused.code, 1);
@@ -314,8 +317,64 @@ describe("while the broker runs", () => {
     assert.equal((await health()).code, 2);
   });
 
+  test("health counts dead letters, and export tells them, with what waits for its next attempt", async ({ place }) => {
+    const rejecting = await place.startReceiver("--status", "400");
+    const failing = await place.startReceiver("--status", "500");
+    const events = `events = [{ event = on_message_publish, topic = "plant/#" }]`;
+    const broker = await place.startBroker(`
+      log.to = [console]
+      webhook.retry.schedule = [1h]
+      webhook.endpoints {
+        no { url = "http://127.0.0.1:${rejecting.port}", ${events} }
+        later { url = "http://127.0.0.1:${failing.port}", ${events} }
+      }`);
+    await (await TestClient.connect(broker.port, { clientId: "pump" })).publish("plant/1", "x", { qos: 1 });
+    await broker.program.line(/webhook delivery became a dead letter/);
+    await failing.program.line(/^Received: /);
+    const figures = async () => {
+      const { endpoints } = JSON.parse((await outcomeOf(place.hookmq(["health", "--json"]))).said);
+      const of = (name: string) => endpoints.find(({ endpoint }: { endpoint: string }) => endpoint === name);
+      const { dead, deadLetters } = of("no");
+      const { attempts, queued, inflight, breaker } = of("later");
+      return { dead, deadLetters, attempts, queued, inflight, breaker };
+    };
+    await expect
+      .poll(figures, { timeout: 10_000 })
+      .toEqual({ dead: 1, deadLetters: 1, attempts: 1, queued: 1, inflight: 0, breaker: "closed" });
+    const health = await outcomeOf(place.hookmq(["health"]));
+    assert.match(health.said, /^ {2}endpoint +breaker +queued .* dead +dead letters +dropped/m);
+    assert.match(health.said, /^ {2}no +closed +0 +0 +0 B +0 +1 +1 +0 +0$/m);
+    assert.match(health.said, /^ {2}later +closed +1 +0 .* 0 +0 +0 +0 +0$/m);
+    const check = await store(place, "check", "--conf", "nanomq.conf");
+    assert.match(check.said, /^ {2}dead letters of no +1$/m);
+    await endsInTime(broker.program, () => broker.program.signal("SIGTERM"));
+
+    const { code, said } = await store(place, "export", "--dir", "data");
+    assert.equal(code, 0);
+    const records = said.split("\n").map((line) => JSON.parse(line));
+    const letter = records.find(({ type }) => type === "dead-letter");
+    assert.deepEqual(
+      [letter.endpoint, letter.event, letter.orderKey, letter.attempts, letter.reason],
+      ["no", "on_message_publish", "pump", 1, "rejected"],
+    );
+    assert.equal(JSON.parse(Buffer.from(letter.body, "base64").toString()).topic, "plant/1");
+    const delivery = records.find(({ type }) => type === "delivery");
+    assert.deepEqual(
+      [delivery.endpoint, delivery.clientEvent, delivery.attempts, delivery.failures],
+      ["later", false, 1, 1],
+    );
+    const waits = Date.parse(delivery.dueAt) - Date.parse(delivery.acceptedAt);
+    assert.ok(waits > 40 * 60_000 && waits < 80 * 60_000, delivery.dueAt);
+    const endpoint = records.find(({ type, name }) => type === "endpoint" && name === "no");
+    assert.deepEqual(
+      [endpoint.dead, endpoint.deadLetters, endpoint.messages, endpoint.underWay, endpoint.breaker, endpoint.heldUntil],
+      [1, 1, 0, [], null, null],
+    );
+  });
+
   test("a broker that keeps nothing on disk refuses to check or copy it", async ({ place }) => {
-    await place.startBroker("");
+    const { program } = await place.startBroker("store.engine = memory");
+    await program.line(/^ {2}store +memory: a stop forgets all that is kept$/);
     const backup = await store(place, "backup", "--conf", "nanomq.conf", "copy.db");
     assert.equal(backup.code, 1);
     assert.match(backup.complained, /no copy was made: this broker keeps nothing on disk \(store\.engine = memory\)/);

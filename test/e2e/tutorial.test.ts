@@ -22,10 +22,11 @@ const disconnected =
 describe.concurrent("the tutorial, step by step", () => {
   test("emqx-edge start on its configuration says what listens and which rules are active", async ({ place }) => {
     const { broker, receiver } = await follow(place);
-    assert.deepEqual(await broker.program.lines(8), [
+    assert.deepEqual(await broker.program.lines(9), [
       "HookMQ Broker is started successfully!",
       `  version   ${packageVersion()}, process ${broker.pid}`,
       `  settings  path/to/nanomq.conf (named on the command line)`,
+      `  store     disk, ${place.file("path/to/data")}`,
       `  mqtt      127.0.0.1:${broker.port} (default)`,
       `  webhook   default: POST http://127.0.0.1:${receiver.port}`,
       "            on_message_publish, topic nmq/pub",

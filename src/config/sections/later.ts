@@ -73,7 +73,11 @@ export const sqlite = section(
     flush_mem_threshold: one(amount),
     resend_interval: one(timeMs),
   },
-  { meaning: "Sessions and messages on disk.", status: "later", note: "sessions are kept in memory" },
+  {
+    meaning: "Sessions and messages on disk.",
+    status: "later",
+    note: "its keys do nothing, the store keeps both without them",
+  },
 );
 
 const tls = section(
