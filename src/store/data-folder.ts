@@ -273,7 +273,9 @@ function inUse(directory: string, cause: unknown): StoreUnusable {
 }
 
 function inaccessible(file: string, cause: unknown): StoreUnusable {
-  const message = `the data folder cannot be used: ${file}: ${(cause as Error).message}`;
+  const message =
+    `the data folder cannot be used: ${file}: ${(cause as Error).message}. ` +
+    `Choose another one (store.dir), or keep nothing beyond a stop (store.engine = memory).`;
   return new StoreUnusable("inaccessible", file, message, { cause });
 }
 

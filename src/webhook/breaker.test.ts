@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "vitest";
 import type { Breaker } from "./breaker.ts";
-import { closedBreaker, next, probe } from "./breaker.ts";
+import { closedBreaker, next, probe, readBreaker, writeBreaker } from "./breaker.ts";
 import type { Outcome } from "./outcome.ts";
 
 const poolSize = 32;
@@ -97,4 +97,15 @@ test("a probe that tells nothing is followed by another at once", () => {
   assert.ok(opened.state === "open");
   const breaker = after([{ kind: "unanswered" }], probe(opened));
   assert.deepEqual(breaker, { state: "open", fault: "auth", probeAt: 0, delayMs: 60_000 });
+});
+
+test("what the store remembers of a breaker is that it was open, and how long the pauses were", () => {
+  const opened = after([forbidden]);
+  const read = (text: string) => readBreaker(text, { now: 7, poolSize });
+  assert.deepEqual(read(writeBreaker(opened)), { state: "open", fault: "auth", delayMs: 60_000, probeAt: 7 });
+  assert.ok(opened.state === "open");
+  assert.deepEqual(read(writeBreaker(probe(opened))), read(writeBreaker(opened)));
+  for (const text of [writeBreaker(closedBreaker(poolSize)), "", "{", "{}", '{"fault":"none","delayMs":5}']) {
+    assert.deepEqual(read(text), closedBreaker(poolSize));
+  }
 });
