@@ -108,7 +108,7 @@ export class BackLink implements Store {
   private receive(message: FromBack): void {
     if (typeof message === "number") return this.committed(message);
     if (message instanceof ArrayBuffer) {
-      this.loading?.take(decodeChanges(message));
+      this.loading?.take(decodeChanges(message, { shared: true }));
       return;
     }
     switch (message.type) {

@@ -89,7 +89,7 @@ function keptMessage(stored: StoredMessage, topics: Map<string, Buffer>): KeptMe
   });
 }
 
-/** Without a copy: those that came together and share memory go at about the same time. */
+/** Without a copy: what shares memory was queued at about the same time, and goes so. */
 function asBuffer(bytes: Uint8Array): Buffer {
   return bytes.length === 0 ? nothing : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }

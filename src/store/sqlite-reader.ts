@@ -32,7 +32,7 @@ export class SqliteReader {
 
   /** All but the deliveries, as Changes that lead to it from nothing, in one batch. */
   *changes(): Generator<BrokerChange> {
-    for (const row of this.rows(selectMessages)) yield messageKept(row);
+    for (const row of asArrays(this.database.prepare(selectMessages)).iterate()) yield messageKept(row as never);
     const clientIds = new Map<number, string>();
     const sessions = [...this.rows("SELECT * FROM sessions ORDER BY session")];
     for (const { session, client_id, user_name, expiry_seconds } of sessions) {
@@ -45,8 +45,10 @@ export class SqliteReader {
     for (const row of this.rows("SELECT * FROM subscriptions"))
       yield { type: "subscribed", clientId: clientOf(row), subscription: subscriptionOf(row) };
     // By the primary key: in order of position.
-    for (const row of this.rows("SELECT * FROM queue ORDER BY session, position"))
-      yield* changesOfEntry(clientOf(row), queueEntryOf(row));
+    for (const row of asArrays(this.database.prepare(selectQueue)).iterate() as Iterable<unknown>) {
+      const [session, ...entry] = row as QueueRow;
+      yield* changesOfEntry(clientIds.get(session)!, queueEntryOf(entry));
+    }
     for (const row of this.rows("SELECT * FROM received"))
       yield { type: "received", clientId: clientOf(row), packetIdentifier: row.packet_identifier as number };
     for (const row of sessions) {
@@ -220,28 +222,70 @@ function factsOf(row: Row): OwedFacts {
   };
 }
 
-// Most messages have no properties: what is NULL costs less to bring over than an empty blob.
+// As arrays, as what there are most of. Most messages have no properties: NULL costs less to bring over than an empty blob.
 const selectMessages = `
-  SELECT message_id, topic_name, qos, retain, accepted_at, expires_at, publisher_client_id, publisher_user_name,
-    nullif(properties, x'') AS properties, payload
+  SELECT message_id, topic_name, payload, qos, retain, nullif(properties, x''), accepted_at, expires_at,
+    publisher_client_id, publisher_user_name
   FROM messages`;
+type MessageRow = [
+  messageId: number,
+  topicName: string,
+  payload: Uint8Array,
+  qos: QoS,
+  retain: 0 | 1,
+  properties: Uint8Array | null,
+  acceptedAt: number,
+  expiresAt: number | null,
+  publisherClientId: string,
+  publisherUserName: string | null,
+];
 const nothing = new Uint8Array(0);
 
-function messageKept(row: Row): BrokerChange {
+function messageKept([messageId, topicName, payload, qos, retain, properties, ...rest]: MessageRow): BrokerChange {
+  const [acceptedAt, expiresAt, publisherClientId, publisherUserName] = rest;
   return {
     type: "message-kept",
-    messageId: row.message_id as number,
+    messageId,
     message: {
-      topicName: row.topic_name as string,
-      payload: row.payload as Uint8Array,
-      qos: row.qos as QoS,
-      retain: row.retain === 1,
-      properties: (row.properties as Uint8Array | null) ?? nothing,
-      acceptedAt: row.accepted_at as number,
-      expiresAt: given(row.expires_at as number | null),
-      publisherClientId: row.publisher_client_id as string,
-      publisherUserName: given(row.publisher_user_name as string | null),
+      topicName,
+      payload,
+      qos,
+      retain: retain === 1,
+      properties: properties ?? nothing,
+      acceptedAt,
+      expiresAt: given(expiresAt),
+      publisherClientId,
+      publisherUserName: given(publisherUserName),
     },
+  };
+}
+
+const selectQueue = `
+  SELECT session, position, message_id, qos, retain, state, packet_identifier, subscription_identifiers, shared_filter
+  FROM queue ORDER BY session, position`;
+type QueueRow = [session: number, ...QueueEntryRow];
+type QueueEntryRow = [
+  position: number,
+  messageId: number,
+  qos: 1 | 2,
+  retain: 0 | 1,
+  state: number,
+  packetIdentifier: number | null,
+  subscriptionIdentifiers: string | null,
+  sharedFilter: string | null,
+];
+
+function queueEntryOf([position, messageId, qos, retain, state, ...rest]: QueueEntryRow): StoredQueueEntry {
+  const [packetIdentifier, subscriptionIdentifiers, sharedFilter] = rest;
+  return {
+    position,
+    messageId,
+    qos,
+    retain: retain === 1,
+    subscriptionIdentifiers: subscriptionIdentifiers === null ? [] : JSON.parse(subscriptionIdentifiers),
+    sharedFilter: given(sharedFilter),
+    state: queueStates[state],
+    packetIdentifier: given(packetIdentifier),
   };
 }
 
@@ -253,20 +297,6 @@ function subscriptionOf(row: Row): StoredSubscription {
     retainAsPublished: row.retain_as_published === 1,
     retainHandling: row.retain_handling as 0 | 1 | 2,
     subscriptionIdentifier: given(row.subscription_identifier as number | null),
-  };
-}
-
-function queueEntryOf(row: Row): StoredQueueEntry {
-  const identifiers = row.subscription_identifiers as string | null;
-  return {
-    position: row.position as number,
-    messageId: row.message_id as number,
-    qos: row.qos as 1 | 2,
-    retain: row.retain === 1,
-    subscriptionIdentifiers: identifiers === null ? [] : JSON.parse(identifiers),
-    sharedFilter: given(row.shared_filter as string | null),
-    state: queueStates[row.state as number],
-    packetIdentifier: given(row.packet_identifier as number | null),
   };
 }
 
