@@ -59,7 +59,7 @@ export async function startBroker(
     port: listener.listening.port,
     broker,
     gone: (clientId) =>
-      until(() => broker.sessions.get(clientId)?.connection === undefined, `client ${clientId} is gone`),
+      until(() => broker.sessions.get(clientId)?.holder === undefined, `client ${clientId} is gone`),
     async crash() {
       store.cutOff = true;
       await listener.close(0);
