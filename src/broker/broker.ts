@@ -11,6 +11,7 @@ import { readPublish } from "../mqtt/publish-view.ts";
 import { ReasonCode } from "../mqtt/reason-code.ts";
 import type { Store } from "../store/store.ts";
 import { Arrival } from "./arrival.ts";
+import { announce } from "./connect.ts";
 import { Connection } from "./connection.ts";
 import { Figures } from "./figures.ts";
 import { lobbyConnectionsMax, connectWaitMs } from "./limits.ts";
@@ -147,12 +148,21 @@ export class Broker implements OutboxHost {
     return connection;
   }
 
-  connectionClosed(connection: Connection, wasOpen: boolean, reason: DisconnectReason, reasonCode: number): void {
+  connectionClosed(
+    connection: Connection,
+    phase: Connection["phase"],
+    reason: DisconnectReason,
+    reasonCode: number,
+  ): void {
     this.connections.delete(connection);
     this.feeding.delete(connection);
-    if (!wasOpen) return;
+    if (phase !== "open" && phase !== "accepted") return;
     const { session, client } = connection;
     session.connection = undefined;
+    session.arriving = undefined;
+    // One whose CONNACK was still to come leaves both events, as if it had had it and been cut off at once: its session and
+    // its will show that it was here.
+    if (phase === "accepted") announce(this, client);
     this.tell((tap) => tap.disconnected?.(client, reason, reasonCode, this.turn));
     this.presence.offline(client, reason, reasonCode);
     this.wills.due(session);

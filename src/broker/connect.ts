@@ -1,4 +1,9 @@
-/** The handshake: from CONNECT to CONNACK. [MQTT5 3.1.4] [MQTT311 3.1.4] */
+/**
+ * The handshake: from CONNECT to CONNACK. [MQTT5 3.1.4] [MQTT311 3.1.4]
+ *
+ * CONNACK says what became of the client's session, and that its will is kept. Where that is durable it waits for the
+ * commit: else a crash could bring back a session that its client knows as gone, or forget one that it counts on.
+ */
 import { randomBytes } from "node:crypto";
 import { stringBytesMax } from "../mqtt/bytes.ts";
 import { UnsupportedProtocol, encodePacket } from "../mqtt/codec.ts";
@@ -11,6 +16,7 @@ import { disconnectReasonOf } from "./disconnect-reason.ts";
 import { protocolPacketBytesMax } from "./limits.ts";
 import { resume } from "./outbound.ts";
 import { Route } from "./route.ts";
+import type { ClientInfo } from "./tap.ts";
 
 /** Session Expiry Interval of a 3.1 or 3.1.1 session without Clean Session: it does not expire. [MQTT5 3.1.2.11.2] */
 const neverExpires = 0xffff_ffff;
@@ -103,9 +109,12 @@ function conclude(broker: Broker, connection: Connection, packet: Connect, verdi
     return refuse(broker, connection, ReasonCode.packetTooLarge);
   const unkept = refusalForWantOfStore(broker, packet, { clientId, userName, expirySeconds });
   if (unkept !== undefined) return refuse(broker, connection, unkept);
-  // The old connection's events come before the new one's. [MQTT5 3.1.4-3] [MQTT311 3.1.4-2]
-  broker.sessions.get(clientId)?.connection?.end("session_taken_over", ReasonCode.sessionTakenOver);
-  const { session, sessionPresent } = broker.sessions.open({
+  const { sessions, turn } = broker;
+  // The old connection's events come before the new one's. One that waits for its CONNACK is not connected yet: it is
+  // closed without a word. [MQTT5 3.1.4-3] [MQTT311 3.1.4-2] [MQTT5 3.14.0-1]
+  sessions.get(clientId)?.holder?.end("session_taken_over", ReasonCode.sessionTakenOver);
+  const changesBefore = turn.awaitedCount;
+  const { session, sessionPresent } = sessions.open({
     clientId,
     userName,
     expirySeconds,
@@ -113,7 +122,6 @@ function conclude(broker: Broker, connection: Connection, packet: Connect, verdi
   });
 
   connection.session = session;
-  session.connection = connection;
   connection.silenceMsMax = keepAliveSeconds * 1000 * broker.options.keepAliveMultiplier;
   connection.sendQuotaMax = Math.min(packet.properties?.receiveMaximum ?? 0xffff, broker.options.inflightMessagesMax);
   connection.sendQuota = connection.sendQuotaMax;
@@ -123,13 +131,38 @@ function conclude(broker: Broker, connection: Connection, packet: Connect, verdi
   if (connection.outboundAliasMax > 0) connection.outboundAliases = new Map();
   broker.wills.set(session, packet.will);
 
-  broker.figures.connectionsOpened++;
-  broker.tell((tap) => tap.connack?.(connection.client, ReasonCode.success, broker.turn));
-  connection.send({ ...connack, sessionPresent });
-  broker.presence.online(connection.client);
+  connack.sessionPresent = sessionPresent;
+  const isDurable = turn.awaitedCount > changesBefore || sessions.isEnding(clientId);
+  // In trouble only sessions that go on and clean ones are accepted: they are served as if the store were well.
+  if (!isDurable || turn.isTroubled) return welcome(broker, connection, connack);
+  connection.phase = "accepted";
+  session.arriving = connection;
+  connection.holdPackets();
+  turn.whenCommitted(() => {
+    if (connection.phase !== "accepted") return;
+    connection.releaseWire();
+    welcome(broker, connection, connack);
+  });
+}
+
+/** The client hears that it is connected, and so does everybody else. */
+function welcome(broker: Broker, connection: Connection, connack: Connack): void {
+  const { session } = connection;
+  session.arriving = undefined;
+  session.connection = connection;
+  // Ahead of all that the session may be sent, of its own coming too.
+  connection.send(connack);
+  announce(broker, connection.client);
   connection.phase = "open";
   resume(broker, session);
   connection.opened();
+}
+
+/** Everybody but the client hears that it is connected. */
+export function announce(broker: Broker, client: ClientInfo): void {
+  broker.figures.connectionsOpened++;
+  broker.tell((tap) => tap.connack?.(client, ReasonCode.success, broker.turn));
+  broker.presence.online(client);
 }
 
 /**
@@ -144,7 +177,7 @@ function refusalForWantOfStore(
   const former = sessions.get(clientId);
   const lasts = expirySeconds > 0;
   // One that ends with the connection that is taken over is not there any more.
-  const outlives = former !== undefined && (former.connection === undefined || former.expirySeconds > 0);
+  const outlives = former !== undefined && (former.holder === undefined || former.expirySeconds > 0);
   const goesOn = outlives && sessions.goesOn({ clientId, userName, cleanStart });
   if (turn.isTroubled && lasts && !goesOn) return ReasonCode.serverUnavailable;
   const adds = lasts || will !== undefined || former?.persistent || former?.will !== undefined;
@@ -199,7 +232,7 @@ function connackProperties(
 
 /** Its former connection makes room for the new one. */
 function takesOver({ sessions }: Broker, clientId: string): boolean {
-  return sessions.get(clientId)?.connection !== undefined;
+  return sessions.get(clientId)?.holder !== undefined;
 }
 
 /** An empty identifier asks for one of ours; before 5.0 only for a session that is not meant to last. [MQTT311 3.1.3-8] */

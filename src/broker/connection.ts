@@ -1,8 +1,11 @@
 /**
  * One Network Connection: its phase, and the one switch over packet types.
  *
- *   connecting ──CONNECT──→ authenticating ──accepted──→ open ──→ closed
- *       └───────────────────────┴──────────refused──────────────────↑
+ *   connecting ──CONNECT──→ authenticating ─────────────────welcome──→ open ──→ closed
+ *       │                       │    └──→ accepted ──commit──────────────↑         ↑
+ *       └───────refused─────────┴─────────────┴────────────────────────────────────┘
+ *
+ * `accepted`: its session is open and its CONNACK waits for the store, where it tells of something durable.
  */
 import { BrokenInvariant } from "../base/assert.ts";
 import { Deque } from "../base/deque.ts";
@@ -53,8 +56,8 @@ const unknownClient: ClientInfo = {
 export class Connection implements WireUser, PacketSink {
   readonly outbox: Outbox;
   readonly wire: Wire;
-  phase: "connecting" | "authenticating" | "open" | "closed" = "connecting";
-  /** Set when the phase becomes `open`. */
+  phase: "connecting" | "authenticating" | "accepted" | "open" | "closed" = "connecting";
+  /** Set when CONNECT is accepted. */
   session!: Session;
   client = unknownClient;
   version5 = false;
@@ -160,7 +163,7 @@ export class Connection implements WireUser, PacketSink {
 
   // What the broker does with it
 
-  /** CONNECT was accepted: packets that came behind it are read now. */
+  /** CONNACK is written: packets that came behind CONNECT are read now. */
   opened(): void {
     this.phase = "open";
     this.lastHeardAt = this.broker.clock.monotonic();
@@ -261,7 +264,7 @@ export class Connection implements WireUser, PacketSink {
     this.outbox.flush();
     this.outbox.close();
     this.wire.end();
-    this.broker.connectionClosed(this, phase === "open", reason, reasonCode);
+    this.broker.connectionClosed(this, phase, reason, reasonCode);
   }
 
   private firstPacket(bytes: Buffer, firstByte: number, bodyStart: number, end: number): void {

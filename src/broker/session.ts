@@ -34,7 +34,10 @@ export class Session {
   readonly userName: string | undefined;
   /** How its messages name their publisher. */
   readonly publisher: Publisher;
+  /** Whose client has its CONNACK. */
   connection: Connection | undefined;
+  /** Whose CONNACK waits for the store: until then nothing is sent, as if nobody were there. */
+  arriving: Connection | undefined;
   /** Session Expiry Interval; 0 ends the session with its connection. 0xFFFFFFFF: never. */
   expirySeconds: number;
   /** Kept by the store: the session outlives its connection, and the process. */
@@ -59,6 +62,11 @@ export class Session {
     this.publisher = { clientId, userName };
     this.expirySeconds = expirySeconds;
     this.persistent = persistent;
+  }
+
+  /** The one connection that has this session. */
+  get holder(): Connection | undefined {
+    return this.connection ?? this.arriving;
   }
 
   /** How much this session has to do, for shared subscriptions. */

@@ -13,6 +13,8 @@ const neverExpires = 0xffff_ffff;
 export class Sessions {
   private readonly broker: Broker;
   private readonly byClientId = new Map<string, Session>();
+  /** Those whose end the store does not have yet, the last of each client. */
+  private readonly ending = new Map<string, Session>();
 
   constructor(broker: Broker) {
     this.broker = broker;
@@ -41,6 +43,11 @@ export class Sessions {
     return former !== undefined && !asked.cleanStart && former.userName === asked.userName;
   }
 
+  /** A session of this client has ended, and would be there again if the process died now. */
+  isEnding(clientId: string): boolean {
+    return this.ending.has(clientId);
+  }
+
   /** The session for an accepted CONNECT: the one that waited, or a new one. [MQTT5 3.1.2-4] [MQTT5 3.1.2-5] */
   open(asked: { clientId: string; userName: string | undefined; expirySeconds: number; cleanStart: boolean }): {
     session: Session;
@@ -64,7 +71,6 @@ export class Sessions {
 
   /** Its connection has closed: it waits, or ends. */
   disconnected(session: Session): void {
-    session.connection = undefined;
     if (session.expirySeconds === 0) return this.end(session);
     const { clientId, expirySeconds } = session;
     this.broker.turn.add({ type: "session-disconnected", clientId, at: this.broker.clock.now(), expirySeconds });
@@ -92,7 +98,7 @@ export class Sessions {
     // Routes not used since may still refer to the session: what it held must not stay with them.
     session.inflight.clear();
     broker.wills.publishPending(session);
-    if (session.persistent) broker.turn.add({ type: "session-ended", clientId: session.clientId });
+    if (session.persistent) this.forget(session);
   }
 
   /** The broker stops: no timer stays behind. */
@@ -101,6 +107,15 @@ export class Sessions {
       session.expiryTimer?.cancel();
       session.willTimer?.cancel();
     }
+  }
+
+  private forget(session: Session): void {
+    const { clientId } = session;
+    this.broker.turn.add({ type: "session-ended", clientId });
+    this.ending.set(clientId, session);
+    this.broker.turn.whenCommitted(() => {
+      if (this.ending.get(clientId) === session) this.ending.delete(clientId);
+    });
   }
 
   /** Takes everything the session is owed off the books; what it shared goes to other members. */

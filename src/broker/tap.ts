@@ -54,8 +54,8 @@ export interface Tap {
   isAwaited?(interest: object): boolean;
   /** Once per accepted PUBLISH, will, or message of the broker's own on a topic of interest, before it is routed. */
   published?(message: ApplicationMessage, interest: object, turn: Turn): void;
-  /** The answer to a CONNECT is about to be sent. */
+  /** The answer to a CONNECT is about to be sent, or would have been, had its connection not ended while it waited. */
   connack?(client: ClientInfo, reasonCode: ReasonCode, turn: Turn): void;
-  /** A connection that had a successful CONNACK has ended. */
+  /** A connection of which `connack` told with success has ended. */
   disconnected?(client: ClientInfo, reason: DisconnectReason, reasonCode: number, turn: Turn): void;
 }

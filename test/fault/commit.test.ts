@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "vitest";
-import type { Connect } from "../../src/mqtt/packet.ts";
+import type { Connack, Connect } from "../../src/mqtt/packet.ts";
 import { ReasonCode } from "../../src/mqtt/reason-code.ts";
 import { startBroker, type TestBroker } from "../support/broker.ts";
 import { TestClient } from "../support/client.ts";
@@ -34,9 +34,26 @@ async function committed(): Promise<void> {
   }
 }
 
+/** For a CONNECT that makes something durable: its CONNACK waits for that. */
+async function connected(connect: Partial<Connect>): Promise<TestClient> {
+  const client = await store.through(TestClient.connect(server.port, connect));
+  await committed();
+  return client;
+}
+
+/** Sends a CONNECT that has to wait; what the client sends next comes behind it. */
+async function arriving(connect: Partial<Connect>): Promise<{ client: TestClient; connack: Promise<Connack> }> {
+  const client = await TestClient.open(server.port);
+  const connack = client.request(connect);
+  // Whoever does not wait for it has nothing to do with its end.
+  connack.catch(() => {});
+  await until(() => server.broker.sessions.get(connect.clientId!)?.arriving !== undefined, "it waits for its CONNACK");
+  return { client, connack };
+}
+
 /** A client with a session that lasts, subscribed to `topicFilter`. */
 async function subscriber(clientId: string, topicFilter: string, qos: 1 | 2): Promise<TestClient> {
-  const client = await TestClient.connect(server.port, lasting(clientId));
+  const client = await connected(lasting(clientId));
   const subscribed = client.subscribe(topicFilter, { qos });
   await client.roundTrip();
   await committed();
@@ -91,8 +108,7 @@ describe("nothing is said before its commit", () => {
   });
 
   test("PUBREC and PUBCOMP towards a publisher whose session lasts", async () => {
-    const publisher = await TestClient.connect(server.port, lasting("publisher"));
-    await committed();
+    const publisher = await connected(lasting("publisher"));
     publisher.sendPublish("a", "x", { qos: 2, packetIdentifier: 1 });
     await publisher.nothing();
     await committed();
@@ -104,8 +120,7 @@ describe("nothing is said before its commit", () => {
   });
 
   test("SUBACK and UNSUBACK of a lasting session", async () => {
-    const client = await TestClient.connect(server.port, lasting("client"));
-    await committed();
+    const client = await connected(lasting("client"));
     const subscribed = client.subscribe("a");
     await client.roundTrip();
     assert.deepEqual(client.unread, []);
@@ -134,29 +149,32 @@ describe("nothing is said before its commit", () => {
   });
 
   test("PUBREC for a message sent again over a new connection, its first commit still under way [EMQX CVE-2026-8741]", async () => {
-    const first = await TestClient.connect(server.port, lasting("publisher"));
-    await committed();
+    const first = await connected(lasting("publisher"));
     first.sendPublish("a", "x", { qos: 2, packetIdentifier: 1 });
     await first.nothing();
-    const second = await TestClient.connect(server.port, lasting("publisher"));
+    const { client: second, connack } = await arriving(lasting("publisher"));
     second.sendPublish("a", "x", { qos: 2, packetIdentifier: 1, dup: true });
-    await second.nothing();
+    assert.deepEqual(second.unread, []);
     await committed();
+    assert.equal((await connack).sessionPresent, true);
     await second.expect("pubrec");
     await second.nothing();
   });
 
   test("PUBCOMP for a PUBREL sent again over a new connection, its first commit still under way", async () => {
-    const first = await TestClient.connect(server.port, lasting("publisher"));
+    const first = await connected(lasting("publisher"));
     first.sendPublish("a", "x", { qos: 2, packetIdentifier: 1 });
     await first.roundTrip();
     await committed();
     await first.expect("pubrec");
     first.send({ type: "pubrel", packetIdentifier: 1, reasonCode: 0 });
     await first.nothing();
-    const second = await TestClient.connect(server.port, lasting("publisher"));
+    const { client: second, connack } = await arriving(lasting("publisher"));
     second.send({ type: "pubrel", packetIdentifier: 1, reasonCode: 0 });
-    await second.nothing();
+    assert.deepEqual(second.unread, []);
+    await committed();
+    assert.equal((await connack).sessionPresent, true);
+    await second.roundTrip();
     await committed();
     await second.expect("pubcomp");
   });
@@ -167,9 +185,10 @@ describe("nothing is said before its commit", () => {
     publisher.sendPublish("owed", "x", { qos: 2, packetIdentifier: 1 });
     await publisher.roundTrip();
     await first.nothing();
-    const second = await TestClient.connect(server.port, lasting("owed"));
-    await second.nothing();
+    const { client: second, connack } = await arriving(lasting("owed"));
+    assert.deepEqual(second.unread, []);
     await committed();
+    assert.equal((await connack).sessionPresent, true);
     assert.equal(text(await second.expect("publish")), "x");
     await second.nothing();
   });
@@ -187,7 +206,7 @@ describe("what was said survives a crash", () => {
     publisher.sendPublish("owed/0", "lost", { qos: 1, packetIdentifier: 22 });
     await publisher.nothing();
     await restart();
-    const again = await TestClient.connect(server.port, lasting("owed"));
+    const again = await connected(lasting("owed"));
     assert.equal(again.connack.sessionPresent, true);
     await again.roundTrip();
     await committed();
@@ -203,19 +222,19 @@ describe("what was said survives a crash", () => {
   });
 
   test("a QoS 2 message acknowledged with PUBREC is not taken for a new one when it comes again [MQTT311 4.3.3-2]", async () => {
-    const publisher = await TestClient.connect(server.port, lasting("publisher"));
+    const publisher = await connected(lasting("publisher"));
     await subscriber("owed", "owed", 2);
     publisher.sendPublish("owed", "x", { qos: 2, packetIdentifier: 7 });
     await publisher.roundTrip();
     await committed();
     await publisher.expect("pubrec");
     await restart();
-    const again = await TestClient.connect(server.port, lasting("publisher"));
+    const again = await connected(lasting("publisher"));
     again.sendPublish("owed", "x", { qos: 2, packetIdentifier: 7, dup: true });
     await again.roundTrip();
     await committed();
     await again.expect("pubrec");
-    const owed = await TestClient.connect(server.port, lasting("owed"));
+    const owed = await connected(lasting("owed"));
     await owed.roundTrip();
     await committed();
     assert.equal(text(await owed.expect("publish")), "x");
@@ -224,17 +243,16 @@ describe("what was said survives a crash", () => {
 
   test("a QoS 2 message that was not acknowledged is new when it comes again, and reaches a subscriber once [EMQX CVE-2026-8741]", async () => {
     await subscriber("owed", "owed", 2);
-    const publisher = await TestClient.connect(server.port, lasting("publisher"));
-    await committed();
+    const publisher = await connected(lasting("publisher"));
     publisher.sendPublish("owed", "x", { qos: 2, packetIdentifier: 7 });
     await publisher.nothing();
     await restart();
-    const again = await TestClient.connect(server.port, lasting("publisher"));
+    const again = await connected(lasting("publisher"));
     again.sendPublish("owed", "x", { qos: 2, packetIdentifier: 7, dup: true });
     await again.roundTrip();
     await committed();
     await again.expect("pubrec");
-    const owed = await TestClient.connect(server.port, lasting("owed"));
+    const owed = await connected(lasting("owed"));
     await owed.roundTrip();
     await committed();
     assert.equal(text(await owed.expect("publish")), "x");
@@ -253,9 +271,7 @@ describe("what was said survives a crash", () => {
     await committed();
     await owed.expect("pubrel");
     await restart();
-    const again = await TestClient.connect(server.port, lasting("owed"));
-    await again.roundTrip();
-    await committed();
+    const again = await connected(lasting("owed"));
     assert.equal((await again.expect("pubrel")).packetIdentifier, packetIdentifier);
     again.send({ type: "pubcomp", packetIdentifier, reasonCode: 0 });
     await again.nothing();
@@ -272,8 +288,7 @@ describe("what was said survives a crash", () => {
     await committed();
     await doneKeeping;
     const will = { topicName: "will", payload: new Uint8Array(Buffer.from("gone")), qos: 1, retain: true } as const;
-    await TestClient.connect(server.port, { clientId: "mortal", will });
-    await committed();
+    await connected({ clientId: "mortal", will });
     await restart();
     await restart();
     const late = await TestClient.connect(server.port);
@@ -291,12 +306,7 @@ describe("what was said survives a crash", () => {
 
   test("a session that was to end with its connection ends with the crash, in the store too", async () => {
     await subscriber("ends", "ends", 1);
-    await TestClient.connect(server.port, {
-      clientId: "ends",
-      cleanStart: false,
-      properties: { sessionExpiryInterval: 0 },
-    });
-    await committed();
+    await connected({ clientId: "ends", cleanStart: false, properties: { sessionExpiryInterval: 0 } });
     await restart();
     await until(() => server.broker.sessions.count === 0, "it has ended");
     await committed();

@@ -1,6 +1,7 @@
 import type { BrokerChange } from "../../src/store/change.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { type Store, StoreUnavailable } from "../../src/store/store.ts";
+import { until } from "../support/until.ts";
 
 interface Batch {
   changes: readonly BrokerChange[];
@@ -31,6 +32,18 @@ export class HoldingStore implements Store {
   /** Commits the first batches under way, all unless told how many. */
   letThrough(count = this.held.length): void {
     for (const { changes, done } of this.held.splice(0, count)) this.memory.commit(changes, done);
+  }
+
+  /** Lets everything through until `awaited` has come: a CONNECT with its CONNACK, a message with its whole handshake. */
+  async through<T>(awaited: Promise<T>, meanwhile = () => {}): Promise<T> {
+    let isDone = false;
+    awaited.finally(() => (isDone = true)).catch(() => {});
+    await until(() => {
+      this.letThrough();
+      meanwhile();
+      return isDone;
+    }, "it is done");
+    return awaited;
   }
 
   /** What is under way fails: none of it is kept. */

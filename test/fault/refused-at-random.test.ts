@@ -183,6 +183,9 @@ test.each(seeds)("seed %i", { timeout: 60_000 }, async (seed) => {
   const peers: Peer[] = [...steady, ...fickle];
   let count = 0;
 
+  /** What waits for the store is let through, and the time passes after which what was refused is handed to it again. */
+  const connect = (peer: Peer, cleanStart?: boolean) =>
+    store.through(peer.connect(server.port, cleanStart), () => clock.advance(100));
   const readAll = async () => {
     let busy = false;
     for (const peer of peers) {
@@ -190,7 +193,7 @@ test.each(seeds)("seed %i", { timeout: 60_000 }, async (seed) => {
       if (!peer.wasSentAway) continue;
       assert.equal(peer.facts.version, 4, "only who is told nothing is sent away");
       peer.wasSentAway = false;
-      assert.ok(await peer.connect(server.port));
+      assert.ok(await connect(peer));
     }
     return busy;
   };
@@ -216,7 +219,7 @@ test.each(seeds)("seed %i", { timeout: 60_000 }, async (seed) => {
     store = new HoldingStore(store.memory);
     store.trouble = trouble;
     server = await startBroker({}, { store, clock });
-    for (const peer of steady) assert.ok(await peer.connect(server.port));
+    for (const peer of steady) assert.ok(await connect(peer));
     subscribe(live, 1, ["t/#"], 2);
   };
   /** Until nobody has anything left to say and the store has it all. */
@@ -228,7 +231,7 @@ test.each(seeds)("seed %i", { timeout: 60_000 }, async (seed) => {
     assert.fail("it does not come to rest");
   };
 
-  for (const peer of steady) assert.ok(await peer.connect(server.port));
+  for (const peer of steady) assert.ok(await connect(peer));
   for (const subscriber of [...owed, live]) subscribe(subscriber, 1, ["t/#"], 2);
   await comeToRest();
 
@@ -256,7 +259,7 @@ test.each(seeds)("seed %i", { timeout: 60_000 }, async (seed) => {
       async () => {
         const peer = random.pick(steady);
         await leave(peer);
-        assert.ok(await peer.connect(server.port));
+        assert.ok(await connect(peer));
         if (peer === live) subscribe(live, 1, ["t/#"], 2);
       },
     ],
@@ -265,7 +268,7 @@ test.each(seeds)("seed %i", { timeout: 60_000 }, async (seed) => {
       async () => {
         const peer = random.pick(fickle);
         if (peer.client !== undefined && random.chance(0.5)) return leave(peer);
-        if (!(await peer.connect(server.port, random.chance(0.4)))) return;
+        if (!(await connect(peer, random.chance(0.4)))) return;
         subscribe(peer, 1, ["$share/group/t/#", "t/0", "r/#"], random.pick([1, 2]));
       },
     ],
@@ -288,7 +291,7 @@ test.each(seeds)("seed %i", { timeout: 60_000 }, async (seed) => {
   // What a 3.1.1 client heard nothing of it sends again over its next connection.
   for (const peer of steady) {
     await leave(peer);
-    assert.ok(await peer.connect(server.port));
+    assert.ok(await connect(peer));
   }
   await comeToRest();
 

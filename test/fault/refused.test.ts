@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "vitest";
 import type { Tap } from "../../src/broker/tap.ts";
 import { storeRetryMs } from "../../src/broker/limits.ts";
-import type { Connect, ProtocolVersion, QoS } from "../../src/mqtt/packet.ts";
+import type { Connack, Connect, ProtocolVersion, QoS } from "../../src/mqtt/packet.ts";
 import { ReasonCode } from "../../src/mqtt/reason-code.ts";
 import { startBroker, type TestBroker } from "../support/broker.ts";
 import { TestClient, textOf } from "../support/client.ts";
@@ -90,10 +90,25 @@ async function well(): Promise<void> {
   await committed();
 }
 
-async function connectLasting(clientId: string, protocolVersion: ProtocolVersion = 5): Promise<TestClient> {
-  const client = await TestClient.connect(server.port, lasting(clientId, protocolVersion));
+/** For a CONNECT that makes something durable: its CONNACK waits for that. */
+async function connected(connect: Partial<Connect>): Promise<TestClient> {
+  const client = await store.through(TestClient.connect(server.port, connect));
   await committed();
   return client;
+}
+
+/** Sends a CONNECT that has to wait; what the client sends next comes behind it. */
+async function arriving(connect: Partial<Connect>): Promise<{ client: TestClient; connack: Promise<Connack> }> {
+  const client = await TestClient.open(server.port);
+  const connack = client.request(connect);
+  // Whoever does not wait for it has nothing to do with its end.
+  connack.catch(() => {});
+  await until(() => server.broker.sessions.get(connect.clientId!)?.arriving !== undefined, "it waits for its CONNACK");
+  return { client, connack };
+}
+
+function connectLasting(clientId: string, protocolVersion: ProtocolVersion = 5): Promise<TestClient> {
+  return connected(lasting(clientId, protocolVersion));
 }
 
 async function subscriber(clientId: string, topicFilter: string, qos: QoS = 2): Promise<TestClient> {
@@ -122,23 +137,15 @@ async function expectRefusal(publisher: TestClient, qos: QoS, packetIdentifier: 
 async function returned(publisher: TestClient, connect: Partial<Connect>): Promise<TestClient> {
   if (publisher.version === 5) return publisher;
   await publisher.closed();
-  const back = await TestClient.connect(server.port, connect);
-  await committed();
-  return back;
+  return connected(connect);
 }
 
 /** The last hand-shake goes to the store too. */
 async function receiveCommitted(client: TestClient): Promise<string> {
-  const received = client.receive();
-  let done = false;
-  received.finally(() => (done = true)).catch(() => {});
-  await until(() => {
-    store.letThrough();
-    return done;
-  }, "a message is received");
+  const received = await store.through(client.receive());
   await client.roundTrip();
   await committed();
-  return textOf(await received);
+  return textOf(received);
 }
 
 describe.each(versions)("a refused PUBLISH of %i.x, QoS %i", (protocolVersion, qos) => {
@@ -253,10 +260,8 @@ describe.each(versions)("a refused PUBLISH of %i.x, QoS %i", (protocolVersion, q
 
 describe("what is taken back", () => {
   test("gives the receiver's quota back: what is behind it goes", async () => {
-    const owed = await TestClient.connect(server.port, {
-      ...lasting("owed"),
-      properties: { sessionExpiryInterval: 1000, receiveMaximum: 1 },
-    });
+    const properties = { sessionExpiryInterval: 1000, receiveMaximum: 1 };
+    const owed = await connected({ ...lasting("owed"), properties });
     const subscribed = owed.subscribe("t", { qos: 1 });
     await owed.roundTrip();
     await committed();
@@ -276,7 +281,7 @@ describe("what is taken back", () => {
   });
 
   test("gives no quota back for what a new connection has not sent again yet", async () => {
-    const first = await TestClient.connect(server.port, lasting("owed"));
+    const first = await connectLasting("owed");
     const subscribed = first.subscribe("t", { qos: 1 });
     await first.roundTrip();
     await committed();
@@ -285,9 +290,12 @@ describe("what is taken back", () => {
     for (let i = 1; i <= 3; i++) publisher.sendPublish("t", `void ${i}`, { qos: 1, packetIdentifier: i });
     await publisher.roundTrip();
     const properties = { sessionExpiryInterval: 1000, receiveMaximum: 1 };
+    // In trouble a session that is there is served at once.
+    full();
     const second = await TestClient.connect(server.port, { ...lasting("owed"), properties });
     await second.roundTrip();
     store.refuse();
+    await well();
     for (let i = 4; i <= 6; i++) publisher.sendPublish("t", `${i}`, { qos: 1, packetIdentifier: i });
     await publisher.roundTrip();
     await committed();
@@ -301,14 +309,14 @@ describe("what is taken back", () => {
     const publisher = await TestClient.connect(server.port);
     publisher.sendPublish("t", "void", { qos: 1, packetIdentifier: 1 });
     await publisher.roundTrip();
-    const anew = await TestClient.connect(server.port, { ...lasting("owed"), cleanStart: true });
-    const subscribed = anew.subscribe("t", { qos: 1 });
-    await anew.roundTrip();
+    const { client: anew, connack } = await arriving({ ...lasting("owed"), cleanStart: true });
     store.refuse();
+    await committed();
+    assert.equal((await connack).sessionPresent, false);
+    await store.through(anew.subscribe("t", { qos: 1 }));
     publisher.sendPublish("t", "taken", { qos: 1, packetIdentifier: 2 });
     await publisher.roundTrip();
     await committed();
-    await subscribed;
     assert.equal(textOf(await anew.expect("publish")), "taken");
     await anew.nothing();
     await sameAsStored();
@@ -323,7 +331,7 @@ describe("what is taken back", () => {
     // Whoever has it passes it on.
     const holder = server.broker.sessions.get("first")!.inflight.count > 0 ? first : second;
     const other = holder === first ? second : first;
-    await TestClient.connect(server.port, { clientId: holder.clientId, cleanStart: true });
+    await arriving({ clientId: holder.clientId, cleanStart: true });
     await other.roundTrip();
     store.refuse();
     await committed();
@@ -351,11 +359,14 @@ describe("what is taken back", () => {
     const first = await connectLasting("publisher");
     first.sendPublish("t", "x", { qos: 2, packetIdentifier: 1 });
     await first.roundTrip();
+    // In trouble a session that is there is served at once.
+    full();
     const second = await TestClient.connect(server.port, lasting("publisher"));
     second.sendPublish("t", "x", { qos: 2, packetIdentifier: 1, dup: true });
     await second.roundTrip();
     store.refuse();
     assert.equal((await second.expect("pubrec")).reasonCode, ReasonCode.quotaExceeded);
+    await well();
     await sameAsStored();
   });
 
@@ -405,16 +416,14 @@ describe("what is taken back", () => {
 
 describe("what has happened is held until the store takes it, and its answer waits", () => {
   test("a session that has opened, and what it is owed then", async () => {
-    const client = await TestClient.connect(server.port, lasting("client"));
+    const { client, connack } = await arriving(lasting("client"));
     await refused();
-    const subscribed = client.subscribe("t", { qos: 1 });
-    await client.roundTrip();
-    store.refuse();
+    await refused();
     assert.deepEqual(client.unread, []);
-    await committed();
     await until(() => store.underWay > 0, "it is handed in again");
     await committed();
-    await subscribed;
+    assert.equal((await connack).reasonCode, ReasonCode.success);
+    await store.through(client.subscribe("t", { qos: 1 }));
     const publisher = await TestClient.connect(server.port);
     publisher.sendPublish("t", "x", { qos: 1, packetIdentifier: 1 });
     await publisher.roundTrip();
@@ -463,7 +472,7 @@ describe("what has happened is held until the store takes it, and its answer wai
     const client = await subscriber("client", "t", 1);
     const ends = await subscriber("ends", "e", 1);
     const will = { topicName: "t", payload: new Uint8Array(Buffer.from("gone")), qos: 1, retain: true } as const;
-    const mortal = await TestClient.connect(server.port, { clientId: "mortal", will });
+    const mortal = await connected({ clientId: "mortal", will });
     const publisher = await TestClient.connect(server.port);
     publisher.sendPublish("t", "x", { qos: 1, packetIdentifier: 1 });
     await publisher.roundTrip();
@@ -602,7 +611,7 @@ describe("while the store is in trouble", () => {
     await TestClient.connect(server.port);
     assert.equal(told.length, toldBefore);
     await well();
-    await TestClient.connect(server.port, { will });
+    await connected({ will });
     assert.equal(told.length, toldBefore + 1);
   });
 

@@ -38,6 +38,7 @@ export type Happening = { at: number } & (
       expirySeconds: number;
       will: WillFacts | undefined;
     }
+  | { type: "welcome"; clientId: string }
   | { type: "ended"; clientId: string; cancelsWill: boolean; expirySeconds: number | undefined }
   | { type: "publish"; clientId: string; facts: Facts; packetIdentifier: number }
   | { type: "pubrel"; clientId: string; packetIdentifier: number }
@@ -67,6 +68,8 @@ export interface SessionBook {
   readonly persistent: boolean;
   expirySeconds: number;
   line: number | undefined;
+  /** Its client has its CONNACK: before that nothing is sent on the line. */
+  isWelcome: boolean;
   expiresAt: number | undefined;
   subscriptions: Map<string, SubscriptionFacts>;
   received: Set<number>;
@@ -156,6 +159,9 @@ export class Books {
         switch (happening.type) {
           case "ended":
             return this.ended(session, happening);
+          case "welcome":
+            session.isWelcome = true;
+            return;
           case "pubrel":
             session.received.delete(happening.packetIdentifier);
             return;
@@ -199,6 +205,7 @@ export class Books {
         persistent: expirySeconds > 0,
         expirySeconds,
         line,
+        isWelcome: false,
         expiresAt: undefined,
         subscriptions: new Map(),
         received: new Set(),
@@ -210,6 +217,7 @@ export class Books {
       this.sessions.set(clientId, session);
     }
     session.line = line;
+    session.isWelcome = false;
     session.expirySeconds = expirySeconds;
     session.expiresAt = undefined;
     if (will === undefined) this.wills.delete(clientId);
@@ -221,6 +229,7 @@ export class Books {
     { at, cancelsWill, expirySeconds }: { at: number; cancelsWill: boolean; expirySeconds: number | undefined },
   ): void {
     session.line = undefined;
+    session.isWelcome = false;
     if (expirySeconds !== undefined) session.expirySeconds = expirySeconds;
     if (cancelsWill) this.wills.delete(session.clientId);
     this.willFallsDue(session.clientId, session.expirySeconds, at);
@@ -282,7 +291,7 @@ export class Books {
 
   private owe(session: SessionBook, facts: Facts, expiresAt: number | undefined, granted: 0 | 1 | 2): void {
     const qos = Math.min(facts.qos, granted) as 0 | 1 | 2;
-    if (qos === 0 && session.line === undefined) return;
+    if (qos === 0 && !session.isWelcome) return;
     const times = (session.owed.get(facts.id)?.times ?? 0) + 1;
     session.owed.set(facts.id, { facts, qos, expiresAt, times, line: session.line });
   }
@@ -331,6 +340,7 @@ export class Books {
       if (!session.persistent) this.sessions.delete(session.clientId);
       else if (session.line !== undefined) {
         session.line = undefined;
+        session.isWelcome = false;
         if (session.expirySeconds !== never) session.expiresAt = at + session.expirySeconds * 1000;
       }
     }

@@ -6,17 +6,24 @@ import type { StoredQueueEntry, StoredSession, StoredState } from "../../src/sto
 import { SimulationFailure } from "./judge.ts";
 import { simulate, type SimulationOptions } from "./simulation.ts";
 
-const seed = 21;
+/** What is lost may heal before anyone misses it: in one of these stories it is missed. */
+const seeds = [21, 22, 23, 24];
 
 async function finds(options: SimulationOptions, claims: RegExp): Promise<void> {
-  await assert.rejects(simulate(seed, { days: 3, ...options }), (error: unknown) => {
-    assert.ok(error instanceof SimulationFailure);
-    const [first] = error.message.split("\n", 1);
-    assert.match(first, /^seed 21, day \d \d\d:\d\d:\d\d\.\d\d\d: /);
+  for (const seed of seeds) {
+    const failure = await simulate(seed, { days: 3, ...options }).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    if (failure === undefined) continue;
+    assert.ok(failure instanceof SimulationFailure);
+    const [first] = failure.message.split("\n", 1);
+    assert.match(first, new RegExp(`^seed ${seed}, day \\d \\d\\d:\\d\\d:\\d\\d\\.\\d\\d\\d: `));
     assert.match(first, claims);
-    assert.match(error.message, /Again: HOOKMQ_SIMULATION_SEED=21 /);
-    return true;
-  });
+    assert.match(failure.message, new RegExp(`Again: HOOKMQ_SIMULATION_SEED=${seed} `));
+    return;
+  }
+  assert.fail(`none of the seeds ${seeds.join(", ")} found it`);
 }
 
 /** What was committed and is lost at each crash, as if its Change had never been written. */

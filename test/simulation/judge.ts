@@ -20,12 +20,15 @@ interface Peer {
   readonly line: Line;
   readonly dialledAt: number;
   clientId: string;
-  phase: "connecting" | "open" | "closed";
+  /** `accepted`: its session is open, and it has no CONNACK yet. */
+  phase: "connecting" | "accepted" | "open" | "closed";
   /** The broker has closed it. */
   closedByBroker: boolean;
   /** Names the life of its session. */
   session: number;
   sessionPresent: boolean;
+  /** The turn in which that became true which CONNACK says; none for what needs no disk. */
+  trueSince: number | undefined;
   keepAliveSeconds: number;
   lastHeardAt: number;
   /** Set by what must end it, until the broker says so. */
@@ -37,6 +40,8 @@ const sweepMs = 500;
 const connectWaitMs = 10_000;
 /** A commit that hangs, and what waits behind it. */
 const lateMs = 20_000;
+/** From a commit until the broker has heard of it. */
+const heardMs = 10;
 
 export class Judge implements LineWatch, Observer {
   failure: SimulationFailure | undefined;
@@ -58,7 +63,8 @@ export class Judge implements LineWatch, Observer {
   // What must be seen before time goes on
   private readonly willsDue = new Set<string>();
   private readonly endsDue = new Set<Peer>();
-  private readonly connacksDue = new Set<number>();
+  /** By connection: since when nothing stands in the way. */
+  private readonly connacksDue = new Map<number, number | undefined>();
   /** The turn in which that became true which an answer of a session says; none for what needs no disk. */
   private readonly answers = new Map<string, number>();
   private readonly scheduled = new Set<string>();
@@ -66,11 +72,6 @@ export class Judge implements LineWatch, Observer {
   private readonly copies = new Map<string, number>();
   private readonly seen = new Map<string, number>();
   private readonly seenAtQoS2 = new Map<string, number>();
-  /**
-   * Sessions whose end was not on disk when the process died. CONNACK does not wait for the disk, so their clients may know
-   * them as gone, and take what is sent again for new.
-   */
-  private readonly revived = new Set<number>();
   private readonly seenByAnyone = new Set<string>();
   private readonly replayed = new Set<string>();
   private readonly lastSequence = new Map<string, number>();
@@ -95,8 +96,6 @@ export class Judge implements LineWatch, Observer {
     this.trace.note("the broker is gone");
     this.figures.crashes++;
     this.down = true;
-    for (const { clientId, no } of this.onDiskBooks.sessions.values())
-      if (this.books.sessions.get(clientId)?.no !== no) this.revived.add(no);
     this.books = this.onDiskBooks.copy();
     this.journal = [];
     this.turn++;
@@ -139,8 +138,13 @@ export class Judge implements LineWatch, Observer {
     if (will !== undefined) this.fail(`a will is published when it is due: ${will} was not`);
     const [peer] = this.endsDue;
     if (peer !== undefined) this.fail(`a connection ends when it must: ${nameOf(peer)} as ${peer.endsAs}`);
-    const [connack] = this.connacksDue;
-    if (connack !== undefined) this.fail(`a CONNECT is answered: ${connack}`);
+    const now = this.timeline.elapsed;
+    for (const [port, since] of this.connacksDue) {
+      const { trueSince } = this.peers.get(port)!;
+      if (trueSince !== undefined && !this.isOnDisk(trueSince)) continue;
+      if (since === undefined) this.connacksDue.set(port, now);
+      else if (now > since + heardMs) this.fail(`a CONNECT is answered: ${port}`);
+    }
   }
 
   // What reaches the broker
@@ -154,6 +158,7 @@ export class Judge implements LineWatch, Observer {
       closedByBroker: false,
       session: 0,
       sessionPresent: false,
+      trueSince: undefined,
       keepAliveSeconds: 0,
       lastHeardAt: 0,
       endsAs: undefined,
@@ -173,7 +178,7 @@ export class Judge implements LineWatch, Observer {
   lost(line: Line): void {
     const peer = this.peers.get(line.remotePort)!;
     this.trace.note(`${nameOf(peer)} is lost`);
-    if (peer.phase === "open") this.ends(peer, "connection_lost");
+    if (peer.phase === "open" || peer.phase === "accepted") this.ends(peer, "connection_lost");
     peer.phase = "closed";
   }
 
@@ -185,6 +190,14 @@ export class Judge implements LineWatch, Observer {
 
   connack(port: number): void {
     if (!this.connacksDue.delete(port)) this.fail(`only a CONNECT is answered: ${port}`);
+    const peer = this.peers.get(port)!;
+    const { clientId } = peer;
+    // One that ends before its CONNACK is told of all the same.
+    if (peer.phase === "closed") return;
+    peer.phase = "open";
+    peer.lastHeardAt = this.timeline.elapsed;
+    this.happens({ type: "welcome", at: this.timeline.elapsed, clientId });
+    this.ledger.expect("on_client_connack", clientId, "connack success");
   }
 
   disconnected(port: number, reason: DisconnectReason): void {
@@ -201,6 +214,10 @@ export class Judge implements LineWatch, Observer {
       const allowedMs = peer.keepAliveSeconds * 1500;
       if (peer.keepAliveSeconds === 0 || silentMs <= allowedMs || silentMs > allowedMs + sweepMs)
         this.fail(`a silent client is cut off in time: ${nameOf(peer)} after ${silentMs} ms`);
+    } else if (reason === "connection_lost" && peer.closedByBroker) {
+      // The disk was too slow for its CONNECT.
+      if (this.timeline.elapsed - peer.dialledAt <= connectWaitMs)
+        this.fail(`a CONNECT has time to be answered: ${nameOf(peer)}`);
     } else if (reason !== "server_shutdown") {
       this.fail(`nobody is cut off without a cause: ${nameOf(peer)} ${reason}`);
     }
@@ -243,6 +260,8 @@ export class Judge implements LineWatch, Observer {
         if (packet.reasonCode !== 0) this.fail(`everyone may connect: ${nameOf(peer)} got ${packet.reasonCode}`);
         if (line.version !== 3 && packet.sessionPresent !== peer.sessionPresent)
           this.fail(`Session Present is true: ${nameOf(peer)} got ${packet.sessionPresent}`);
+        if (peer.trueSince !== undefined && peer.phase !== "closed" && !this.isOnDisk(peer.trueSince))
+          this.fail(`first commit, then speak: ${nameOf(peer)} got CONNACK before the disk had it`);
         return;
       case "puback":
       case "pubrec":
@@ -410,23 +429,26 @@ export class Judge implements LineWatch, Observer {
   private connects(peer: Peer, packet: Packet & { type: "connect" }): void {
     const { clientId, cleanStart, keepAliveSeconds, properties, protocolVersion } = packet;
     const at = this.timeline.elapsed;
-    this.figures.connects++;
     peer.clientId = clientId;
-    peer.phase = "open";
+    const former = this.books.sessions.get(clientId);
+    const holder = former?.line === undefined ? undefined : this.peers.get(former.line)!;
+    this.figures.connects++;
+    peer.phase = "accepted";
     peer.keepAliveSeconds = keepAliveSeconds;
-    peer.lastHeardAt = at;
     const expirySeconds =
       protocolVersion === 5 ? (properties?.sessionExpiryInterval ?? 0) : cleanStart ? 0 : 0xffff_ffff;
-    const former = this.books.sessions.get(clientId)?.line;
-    if (former !== undefined) this.isOver(this.peers.get(former)!, "session_taken_over");
+    if (holder !== undefined) this.isOver(holder, "session_taken_over");
     const no = ++this.count;
     const line = peer.line.remotePort;
     const will = this.announcedWills.get(peer.line);
     this.announcedWills.delete(peer.line);
-    this.connacksDue.add(line);
     this.happens({ type: "connect", at, no, clientId, line, fresh: cleanStart, expirySeconds, will });
-    this.ledger.expect("on_client_connack", clientId, "connack success");
-    peer.session = this.books.sessions.get(clientId)!.no;
+    const session = this.books.sessions.get(clientId)!;
+    const stored = [former, session, this.onDiskBooks.sessions.get(clientId)];
+    const needsDisk = will !== undefined || stored.some((one) => one?.persistent);
+    if (needsDisk) peer.trueSince = this.turn;
+    this.connacksDue.set(line, undefined);
+    peer.session = session.no;
     peer.sessionPresent = peer.session !== no;
     if (peer.sessionPresent) this.figures.sessionsPresent++;
   }
@@ -535,7 +557,6 @@ export class Judge implements LineWatch, Observer {
     const key = shared > 0 ? id : `${peer.session} ${id}`;
     const seen = (this.seenAtQoS2.get(key) ?? 0) + 1;
     this.seenAtQoS2.set(key, seen);
-    if (this.revived.has(peer.session)) return;
     if (seen > (shared > 0 ? shared : times)) this.fail(`QoS 2 is exactly once: ${nameOf(peer)} got ${id} again`);
   }
 
@@ -583,6 +604,7 @@ export class Judge implements LineWatch, Observer {
   }
 
   private isOver(peer: Peer, reason: DisconnectReason): void {
+    if (peer.phase === "accepted") this.ledger.expect("on_client_connack", peer.clientId, "connack success");
     peer.phase = "closed";
     peer.endsAs = reason;
     this.endsDue.add(peer);

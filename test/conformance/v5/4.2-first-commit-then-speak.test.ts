@@ -211,10 +211,17 @@ test("a QoS 2 duplicate on a new connection is not acknowledged while its first 
   await first.nothing();
   first.destroy();
   await broker.gone("publisher");
-  const second = await lasting("publisher");
+  const second = await TestClient.open(broker.port);
+  const connack = second.request({
+    clientId: "publisher",
+    cleanStart: false,
+    properties: { sessionExpiryInterval: 100 },
+  });
   second.sendPublish("t", "x", { qos: 2, packetIdentifier: 1, dup: true });
-  await second.nothing();
+  await until(() => store.handedIn.includes("session-opened"), "it waits for its CONNACK");
+  assert.deepEqual(second.unread, []);
   store.commitAll();
+  assert.equal((await connack).sessionPresent, true);
   await second.answerTo("pubrec", 1);
 });
 
