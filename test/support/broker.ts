@@ -58,8 +58,7 @@ export async function startBroker(
   return {
     port: listener.listening.port,
     broker,
-    gone: (clientId) =>
-      until(() => broker.sessions.get(clientId)?.holder === undefined, `client ${clientId} is gone`),
+    gone: (clientId) => until(() => broker.sessions.get(clientId)?.holder === undefined, `client ${clientId} is gone`),
     async crash() {
       store.cutOff = true;
       await listener.close(0);
