@@ -461,6 +461,28 @@ describe("when the disk is in trouble", () => {
     await commit(owed("3"));
   });
 
+  test("on a full disk a session that is there goes on, so that its client can fetch what filled it", async () => {
+    let freeBytes = 10 ** 9;
+    open({ freeBytes: () => freeBytes });
+    const opened: BrokerChange = { type: "session-opened", clientId: "a", userName: undefined, expirySeconds: 3600 };
+    await commit(opened);
+    freeBytes = 1000;
+    await commit(opened, { type: "settled", clientId: "a", position: 1 });
+    expect(store.trouble).toContain("is full");
+  });
+
+  test("on a full disk the write-ahead log is cut as well: its length may be all that is missing", async () => {
+    let freeBytes = 10 ** 9;
+    open({ freeBytes: () => freeBytes });
+    await commit(owed("1"));
+    const log = path.join(root, "data", "hookmq.db-wal");
+    expect(statSync(log).size).toBeGreaterThan(0);
+    freeBytes = 1000;
+    await commit(settled("1"));
+    clock.advance(freeingDelayMs);
+    expect(statSync(log).size).toBe(0);
+  });
+
   test("what was handed in before its broker heard of a refusal is refused as well, whatever the disk says by then", async () => {
     open({ freeBytes: () => 1000 });
     const refused: number[] = [];

@@ -355,7 +355,7 @@ export class SqliteStore implements Engine {
     if (!this.closed) this.freeingTimer ??= this.clock.after(delayMs, () => this.free());
   }
 
-  /** After a backlog has drained, gives its space back step by step, and at last cuts the write-ahead log. */
+  /** After a backlog has drained, gives its space back step by step, and at last cuts the write-ahead log. On a full disk its length may be all that is missing. */
   private free(): void {
     this.freeingTimer = undefined;
     try {
@@ -363,7 +363,7 @@ export class SqliteStore implements Engine {
         this.database.exec(`PRAGMA incremental_vacuum(${freedPagesPerStep})`);
         this.hasFreed = true;
         this.freeSoon(freeingPauseMs);
-      } else if (this.hasFreed) {
+      } else if (this.hasFreed || this.trouble !== undefined) {
         this.database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
         this.hasFreed = false;
       }
@@ -432,11 +432,13 @@ function isWantedSoon({ changes }: Batch): boolean {
   return changes.some((change) => change.type === "delivery-owed" && change.durability === "disk");
 }
 
-/** What is left of a full disk is for what ends something. */
+/**
+ * What is left of a full disk is for what ends something, and for sessions that go on: whoever comes to fetch the backlog
+ * that filled the disk begins with it. New ones are refused at the door.
+ */
 function takesRoom({ type }: Change): boolean {
   switch (type) {
     case "message-kept":
-    case "session-opened":
     case "subscribed":
     case "queued":
     case "received":
@@ -444,6 +446,7 @@ function takesRoom({ type }: Change): boolean {
     case "will-set":
     case "delivery-owed":
       return true;
+    case "session-opened":
     case "session-disconnected":
     case "session-ended":
     case "unsubscribed":
