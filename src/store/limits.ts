@@ -22,6 +22,9 @@ export const walPagesMax = 2_000;
  */
 export const diskBytesLeft = 16 * 1024 * 1024;
 
+/** … and of that the last for what ends something alone: wills and what clients do may use the first half. */
+export const diskBytesLeftAtLast = 8 * 1024 * 1024;
+
 /** The write-ahead log is cut to this length once a single large transaction has made it longer. */
 export const walBytesKept = 64 * 1024 * 1024;
 

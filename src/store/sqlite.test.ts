@@ -8,6 +8,8 @@ import type { BrokerChange, Change, DeliveryChange } from "./change.ts";
 import type { SliceLimits } from "./deliveries.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
 import {
+  diskBytesLeft,
+  diskBytesLeftAtLast,
   freedPagesPerStep,
   freeingDelayMs,
   freeingPauseMs,
@@ -89,8 +91,12 @@ function isOfWebhooks(change: Change | Ended): change is DeliveryChange | Ended 
   return /^(delivery-(settled|died|put-back)|attempts|breaker|dead)/.test(change.type);
 }
 
-function owed(deliveryId: string, endpoint = "a", body: Uint8Array = Buffer.from(deliveryId)): BrokerChange {
-  const event = "on_message_publish";
+function owed(
+  deliveryId: string,
+  endpoint = "a",
+  body: Uint8Array = Buffer.from(deliveryId),
+  event = "on_message_publish",
+): BrokerChange {
   return {
     type: "delivery-owed",
     durability: "strict",
@@ -525,6 +531,20 @@ describe("when the disk is in trouble", () => {
     clock.advance(5 * probeIntervalMs);
     await expect(commit(kept(2), retained(2))).rejects.toThrow(StoreUnavailable);
     expect(logged).toEqual(["the store cannot write: nothing more is acknowledged that needs it"]);
+  });
+
+  test("the first half of the last is for wills and what clients do: they must not stand in the way of what ends something", async () => {
+    let freeBytes = diskBytesLeft - 1;
+    open({ freeBytes: () => freeBytes });
+    const will: Change = { type: "will-set", clientId: "a", messageId: 1, delaySeconds: 0 };
+    const coming = owed("1", "a", Buffer.from("1"), "on_client_connack");
+    await commit(opened("a"), kept(1), will, coming);
+    await expect(commit(kept(2), retained(2))).rejects.toThrow(StoreUnavailable);
+    await expect(commit(owed("2"))).rejects.toThrow(StoreUnavailable);
+    freeBytes = diskBytesLeftAtLast - 1;
+    await expect(commit(kept(1), will)).rejects.toThrow(StoreUnavailable);
+    await commit(opened("a"), { type: "will-cleared", clientId: "a" });
+    expect(store.check()).toEqual([]);
   });
 
   test("a folder that is gone is not written to", async () => {

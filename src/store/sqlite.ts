@@ -12,12 +12,21 @@ import { backup, type DatabaseSync, type StatementSync } from "node:sqlite";
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { BrokerChange, Change, DeliveryChange } from "./change.ts";
-import type { DeadLetter, DeliveryStore, OwedFacts, Slice, SliceLimits, StoredEndpoint } from "./deliveries.ts";
+import {
+  type DeadLetter,
+  type DeliveryStore,
+  type OwedFacts,
+  queuePartOf,
+  type Slice,
+  type SliceLimits,
+  type StoredEndpoint,
+} from "./deliveries.ts";
 import type { DataFolder } from "./data-folder.ts";
 import {
   backupPagesPerStep,
   changesPerTransactionMax,
   diskBytesLeft,
+  diskBytesLeftAtLast,
   freedPagesPerStep,
   freeingDelayMs,
   freeingPauseMs,
@@ -60,6 +69,10 @@ interface Batch {
 
 interface Failure {
   cause: unknown;
+}
+
+interface Shortage extends Failure {
+  refuses: (batch: Batch) => boolean;
 }
 
 /** Batches of one source may build on each other; those of two do not. */
@@ -209,16 +222,17 @@ export class SqliteStore implements Engine {
 
   private writeNext(): void {
     const group = this.takeGroup();
-    const shortage = this.damaged ?? this.shortage();
-    if (shortage !== undefined) this.hasFailed(shortage.cause);
     const { damaged } = this;
+    const shortage = damaged === undefined ? this.shortage() : undefined;
+    const failure = damaged ?? shortage;
+    if (failure !== undefined) this.hasFailed(failure.cause);
     const writable = group.filter((batch) => {
       if (damaged !== undefined) batch.failure = damaged;
-      else if (shortage !== undefined && batch.changes.some(takesRoom)) batch.failure = shortage;
+      else if (shortage?.refuses(batch) === true) batch.failure = shortage;
       else batch.failure = group.find(({ from, failure }) => from === batch.from && failure !== undefined)?.failure;
       return batch.failure === undefined;
     });
-    if (this.write(writable) && shortage === undefined) this.hasSucceeded();
+    if (this.write(writable) && failure === undefined) this.hasSucceeded();
     this.refuseWhatBuildsOn(group);
     for (const { done, firstPosition, failure } of group) {
       if (failure === undefined) done(undefined, firstPosition);
@@ -303,26 +317,33 @@ export class SqliteStore implements Engine {
   }
 
   /** A full disk is met before it is quite full. Free pages of the file are room as well. */
-  private shortage(): Failure | undefined {
+  private shortage(): Shortage | undefined {
     const { database, folder } = this;
+    let free: number;
     try {
-      const free = folder.freeBytes();
-      if (free >= diskBytesLeft) return undefined;
-      const freePages = pragma(database, "freelist_count");
-      if (free + freePages * pragma(database, "page_size") >= diskBytesLeft) return undefined;
+      free = folder.freeBytes();
+      if (free < diskBytesLeft) free += pragma(database, "freelist_count") * pragma(database, "page_size");
     } catch (cause) {
       // Without its folder the file would not be found again.
-      return { cause };
+      return { cause, refuses: ({ changes }) => changes.some(takesRoom) };
     }
+    if (free >= diskBytesLeft) return undefined;
     const least = `less than ${diskBytesLeft / 2 ** 20} MiB are free`;
-    return { cause: new Error(`the disk of ${folder.directory} is full: ${least}`) };
+    const isTooMuch = free < diskBytesLeftAtLast ? takesRoom : isOffer;
+    return {
+      cause: new Error(`the disk of ${folder.directory} is full: ${least}`),
+      refuses: ({ changes }) => changes.some(isTooMuch),
+    };
   }
 
   /** Looks whether the disk is full before anyone is refused, and whether it works again when nobody asks any more. */
   private probe(): void {
     if (this.waiting.length > 0 || this.damaged !== undefined) return;
     const shortage = this.shortage();
-    if (shortage !== undefined) return this.hasFailed(shortage.cause);
+    if (shortage !== undefined) {
+      this.freeSoon(freeingDelayMs);
+      return this.hasFailed(shortage.cause);
+    }
     if (this.trouble === undefined) return;
     try {
       this.syncCommits(true);
@@ -355,7 +376,10 @@ export class SqliteStore implements Engine {
     if (!this.closed) this.freeingTimer ??= this.clock.after(delayMs, () => this.free());
   }
 
-  /** After a backlog has drained, gives its space back step by step, and at last cuts the write-ahead log. On a full disk its length may be all that is missing. */
+  /**
+   * After a backlog has drained, gives its space back step by step, and at last cuts the write-ahead log. On a full disk
+   * its length may be all that is missing.
+   */
   private free(): void {
     this.freeingTimer = undefined;
     try {
@@ -406,7 +430,8 @@ export class SqliteStore implements Engine {
     if (this.trouble === undefined) return;
     this.trouble = undefined;
     this.onTrouble?.(undefined);
-    this.log.info("the store writes again", { folder: this.folder.directory });
+    // As loud as what it ends.
+    this.log.warn("the store writes again", { folder: this.folder.directory });
   }
 }
 
@@ -432,8 +457,23 @@ function isWantedSoon({ changes }: Batch): boolean {
   return changes.some((change) => change.type === "delivery-owed" && change.durability === "disk");
 }
 
+/** What nobody need be told is safe: it is refused on a full disk, so that what follows from it need not be. */
+function isOffer(change: Change): boolean {
+  switch (change.type) {
+    case "queued":
+    case "received":
+    case "retained":
+    case "subscribed":
+      return true;
+    case "delivery-owed":
+      return queuePartOf(change.delivery.event) === "messages";
+    default:
+      return false;
+  }
+}
+
 /**
- * What is left of a full disk is for what ends something, and for sessions that go on: whoever comes to fetch the backlog
+ * The last of a full disk is for what ends something, and for sessions that go on: whoever comes to fetch the backlog
  * that filled the disk begins with it. New ones are refused at the door.
  */
 function takesRoom({ type }: Change): boolean {
