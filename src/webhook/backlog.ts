@@ -129,13 +129,18 @@ export class Backlog {
 
   /** Takes in the lines whose time has come, then what is not read yet, as far as there is room. */
   refill(now: Instant): void {
-    if (this.readAgainAt !== undefined && this.readAgainAt <= now) this.readAgain();
+    if (this.readAgainAt !== undefined && this.readAgainAt <= now) this.beginAgain();
     this.wake(now);
     this.readOn(now);
   }
 
-  /** From the beginning, over what is in memory: nothing is taken in twice. */
+  /** At the next `refill`, from the beginning. Not at once: who asks may do so in the middle of a reading. */
   readAgain(): void {
+    this.readAgainAt = this.clock.now();
+  }
+
+  /** Over what is in memory: nothing is taken in twice. */
+  private beginAgain(): void {
     this.readAgainAt = undefined;
     this.readUpTo = 0;
     this.hasUnread = true;
@@ -179,10 +184,10 @@ export class Backlog {
     if (head !== undefined && head.dueAt === undefined) this.waitInStore({ ...head, dueAt: now }, orderKey, now);
   }
 
-  /** The oldest that nobody is sending, of one part or of all, as long as they are wanted. */
-  oldest(part: QueuePart | undefined, after: number, isWanted: (facts: OwedFacts) => boolean): OwedFacts[] {
+  /** The oldest that nobody is sending, of one part or of all, as long as they are wanted. `undefined`: it cannot be read. */
+  oldest(part: QueuePart | undefined, after: number, isWanted: (facts: OwedFacts) => boolean): OwedFacts[] | undefined {
     const wanted: OwedFacts[] = [];
-    this.ask(() => {
+    return this.ask(() => {
       for (const facts of this.store.oldestOwed(this.name, part, after)) {
         const { orderKey, position } = facts;
         const entry = this.window.find(orderKey, position);
@@ -191,8 +196,8 @@ export class Backlog {
         wanted.push(facts);
         if (wanted.length === endedAtOnceMax) break;
       }
+      return wanted;
     });
-    return wanted;
   }
 
   /** The next in the order of owing, with all before it read. */
@@ -212,17 +217,21 @@ export class Backlog {
 
   /** Takes in the first of a line that is not in memory, unless it waits for a time after `until`. */
   private openLine(key: string, until: Instant): void {
-    const first = this.firstInLine(key);
-    if (first === undefined) return;
-    const { owed, hasMore } = first;
-    if (owed.length > 0 && owed[0].dueAt !== undefined && owed[0].dueAt > until) {
-      this.wakeBy(owed[0].dueAt, key);
+    for (let isWhole = false; !isWhole; ) {
+      const first = this.firstInLine(key);
+      if (first === undefined) return;
+      const { owed, hasMore } = first;
+      if (owed.length > 0 && owed[0].dueAt !== undefined && owed[0].dueAt > until) {
+        this.wakeBy(owed[0].dueAt, key);
+        return;
+      }
+      if (this.waitingKeys !== "too many") this.waitingKeys.delete(key);
+      isWhole = owed.every((stored) => this.addToWindow(stored)) && !hasMore;
+      const line = this.window.line(key);
+      if (line === undefined) continue; // None of these had a body.
+      if (!isWhole) line.hasMore = true;
       return;
     }
-    if (this.waitingKeys !== "too many") this.waitingKeys.delete(key);
-    const isWhole = owed.every((stored) => this.addToWindow(stored)) && !hasMore;
-    const line = this.window.line(key);
-    if (line !== undefined && !isWhole) line.hasMore = true;
   }
 
   private firstInLine(key: string): { owed: readonly StoredDelivery[]; hasMore: boolean } | undefined {

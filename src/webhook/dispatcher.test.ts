@@ -9,7 +9,13 @@ import { StoreUnavailable } from "../store/store.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { EndpointFigures } from "./endpoint.ts";
 import { endpointOptions, FakeSender, owedDelivery } from "./fake-endpoint.ts";
-import { deliveryBytesOverhead } from "./limits.ts";
+import {
+  deadLettersSweepMs,
+  deliveryBytesOverhead,
+  endedAtOnceMax,
+  sliceDeliveriesMax,
+  untakenChangesMax,
+} from "./limits.ts";
 import type { EndpointOptions } from "./options.ts";
 import type { Outcome } from "./outcome.ts";
 
@@ -577,6 +583,33 @@ describe("a backlog larger than memory", () => {
     assert.deepEqual(sender.ids, ["a2"]);
   });
 
+  test("when the first two of a line that waits expire at one go, the third takes their place", () => {
+    const { clock, sender, owe, settled } = setUp({ maxAgeMs: 10_000, retry: { scheduleMs: [3_600_000], jitter: 0 } });
+    owe("a1 a2");
+    sender.answer(failing);
+    clock.advance(5_000);
+    owe("a3");
+    clock.advance(5_000);
+    assert.deepEqual(
+      settled.map(([id]) => id),
+      ["a1", "a2"],
+    );
+    owe("a4");
+    assert.deepEqual(sender.ids, ["a3"]);
+  });
+
+  test("what has no body, however much of it, does not cut off what is behind it in its line", () => {
+    const { clock, sender, owe, figures } = setUp();
+    owe("a0");
+    sender.answer(failing);
+    owe(Array.from({ length: 2 * sliceDeliveriesMax }, (_, i) => `a${i + 1}`).join(" "), { body: new Uint8Array(0) });
+    owe("a!");
+    clock.advance(1_000);
+    sender.answer(accepted, "a0");
+    assert.deepEqual(sender.ids, ["a!"]);
+    assert.equal(figures().dead, 2 * sliceDeliveriesMax);
+  });
+
   test("a clock that is set back keeps nothing waiting for longer than its schedule", () => {
     const { clock, sender, owe } = setUp();
     owe("a1 b1");
@@ -659,7 +692,9 @@ describe("after a crash", () => {
 
 describe("dead letters", () => {
   test("make room for later ones, the oldest first, and stay counted", () => {
-    const { sender, owe, figures, dispatcher } = setUp({ deadLetters: { bytesMax: 1_000, maxAgeMs: 86_400_000 } });
+    const { sender, owe, figures, dispatcher } = setUp({
+      deadLetters: { bytesMax: 10 * (100 + deliveryBytesOverhead), maxAgeMs: 86_400_000 },
+    });
     for (let i = 0; i < 20; i++) {
       owe(`a${i}`, { body: new Uint8Array(100) });
       sender.answer(rejected);
@@ -668,6 +703,24 @@ describe("dead letters", () => {
     const ids = lettersOf(dispatcher).map(({ owed }) => owed.deliveryId);
     assert.ok(ids.length <= 10 && ids.length >= 9);
     assert.equal(ids.at(-1), "a19");
+  });
+
+  test("go when they are too old, though no other comes", () => {
+    const { clock, sender, owe, figures, dispatcher } = setUp({
+      deadLetters: { bytesMax: 1_000_000, maxAgeMs: 7_200_000 },
+    });
+    owe("a1");
+    sender.answer(rejected);
+    clock.advance(7_200_000 + deadLettersSweepMs);
+    assert.deepEqual(lettersOf(dispatcher), []);
+    assert.deepEqual([figures().dead, figures().deadLetters], [1, 0]);
+  });
+
+  test("are counted for what they take: those without a body are bounded as well", () => {
+    const { owe, figures } = setUp({ deadLetters: { bytesMax: 10 * deliveryBytesOverhead, maxAgeMs: 86_400_000 } });
+    for (let i = 0; i < 20; i++) owe(`a${i}`, { body: new Uint8Array(0) });
+    assert.equal(figures().dead, 20);
+    assert.ok(figures().deadLetters <= 10);
   });
 });
 
@@ -694,6 +747,76 @@ describe("a store that refuses", () => {
     ]);
     assert.deepEqual(sender.ids, ["b1"]);
   });
+});
+
+test("while a store refuses, no more expires than can be remembered", () => {
+  const { clock, store, sender, owe, figures } = setUp({ maxAgeMs: 1_000, queueBytesMax: 2 ** 30 });
+  const owed = untakenChangesMax + 3_000;
+  owe(Array.from({ length: owed }, (_, i) => `k${i}`).join(" "), { orderKey: "k" });
+  sender.answer(forbidden);
+  store.refuses = true;
+  clock.advance(5_000);
+  assert.ok(figures().expired <= untakenChangesMax + endedAtOnceMax);
+  store.refuses = false;
+  clock.advance(2_000);
+  assert.equal(figures().expired, owed);
+});
+
+/** As the engine on disk does it: what is recorded is taken a moment later, or before it is asked for something. */
+class LateStore extends TestStore {
+  private late: (() => void)[] = [];
+
+  override record(changes: readonly DeliveryChange[], done: (error?: StoreUnavailable) => void): void {
+    this.late.push(() => super.record(changes, done));
+  }
+
+  take(): void {
+    for (let next = this.late.shift(); next !== undefined; next = this.late.shift()) next();
+  }
+
+  override owedBehind(...asked: Parameters<TestStore["owedBehind"]>) {
+    this.take();
+    return super.owedBehind(...asked);
+  }
+
+  override owedInLine(...asked: Parameters<TestStore["owedInLine"]>) {
+    this.take();
+    return super.owedInLine(...asked);
+  }
+
+  override owedDue(...asked: Parameters<TestStore["owedDue"]>) {
+    this.take();
+    return super.owedDue(...asked);
+  }
+
+  override *oldestOwed(...asked: Parameters<TestStore["oldestOwed"]>) {
+    this.take();
+    yield* super.oldestOwed(...asked);
+  }
+}
+
+test("a store that takes again in the middle of being read is read from the beginning", async () => {
+  const store = new LateStore();
+  const setting = setUp({ queueBytesMax: 2 ** 30, retry: { scheduleMs: [10_000], jitter: 0 } }, [], undefined, store);
+  running.splice(running.indexOf(setting), 1);
+  const { clock, sender, owe, dispatcher, figures } = setting;
+  owe("a1 b1");
+  store.refuses = true;
+  sender.answer(failing, "a1");
+  // The wait of a1 is refused: whoever looks who is due does not find it.
+  store.take();
+  clock.advance(10_000);
+  for (let i = 0; i < 300; i++) owe(`b${i + 2}`, { body: large, orderKey: `client ${i}` });
+  store.refuses = false;
+  clock.advance(1_000);
+  // Handed in, and not taken before the next reading.
+  for (let ms = 0; ms < 60_000; ms += 1_000) {
+    while (sender.ids.length > 0) sender.answer(accepted);
+    clock.advance(1_000);
+  }
+  assert.equal(figures().delivered, 302);
+  await dispatcher.stop(0);
+  store.take();
 });
 
 for (const [what, body] of [

@@ -33,6 +33,7 @@ import {
   deadLettersSweepMs,
   deliveryBytesOverhead,
   endedAtOnceMax,
+  ledgerRetryMs,
   lineBytesMax,
   retryAfterMsMax,
 } from "./limits.ts";
@@ -160,6 +161,7 @@ export class Endpoint {
     const now = this.clock.now();
     this.dropOldest(now);
     this.expireOldest(now);
+    this.forgetDeadLetters(now);
     if (this.sender !== undefined) {
       this.backlog.refill(now);
       for (let entry = this.nextToSend(now); entry !== undefined; entry = this.nextToSend(now))
@@ -315,7 +317,6 @@ export class Endpoint {
     this.ledger.record({ type: "delivery-died", endpoint: this.options.name, position, reason, detail, attempts, at });
     this.deadLetters.count++;
     this.deadLetters.bodyBytes += owed.body.length;
-    this.forgetDeadLetters(at);
     this.bursts.warn(`webhook delivery became a dead letter: ${reason}`, { ...this.tellOf(owed), detail, attempts });
   }
 
@@ -349,46 +350,62 @@ export class Endpoint {
         overBytes -= bodyBytes + deliveryBytesOverhead;
         return true;
       });
-      for (const victim of victims) {
-        part.droppedUpTo = victim.position;
-        this.drop(victim, "drop_oldest");
-        this.backlog.leaveUnsent(victim, now);
-      }
+      if (victims === undefined) return;
+      for (const victim of victims) this.drop(victim, "drop_oldest");
+      part.droppedUpTo = victims.at(-1)?.position ?? part.droppedUpTo;
+      this.leaveUnsent(victims, now);
     }
   }
 
   /** Age counts also for those that a held or dead endpoint keeps from being looked at. */
   private expireOldest(now: Instant): void {
-    if (this.nextExpiryAt === undefined || this.nextExpiryAt > now) return;
+    if (this.nextExpiryAt === undefined || this.nextExpiryAt > now || this.ledger.isFull) return;
     let first: OwedFacts | undefined;
     const victims = this.backlog.oldest(undefined, 0, (facts) => {
       first = facts;
       return facts.acceptedAt + this.options.maxAgeMs <= now;
     });
+    if (victims === undefined) {
+      this.nextExpiryAt = now + ledgerRetryMs;
+      return;
+    }
     // Of the last that was looked at: a victim itself where there were too many for one go.
     this.nextExpiryAt = first === undefined ? undefined : first.acceptedAt + this.options.maxAgeMs;
     if (first === victims.at(-1) && victims.length < endedAtOnceMax) this.nextExpiryAt = undefined;
     for (const victim of victims) {
       this.end("expired", victim);
       this.sayExpired(victim);
-      this.backlog.leaveUnsent(victim, now);
     }
+    this.leaveUnsent(victims, now);
+  }
+
+  /** All have ended before any line goes on: who takes a head's place must not be one that goes as well. */
+  private leaveUnsent(victims: readonly OwedFacts[], now: Instant): void {
+    for (const victim of victims) this.backlog.leaveUnsent(victim, now);
+  }
+
+  private get deadLetterBytes(): number {
+    return this.deadLetters.bodyBytes + this.deadLetters.count * deliveryBytesOverhead;
   }
 
   private forgetDeadLetters(now: Instant): void {
     const { bytesMax, maxAgeMs } = this.options.deadLetters;
     const { deadLetters } = this;
-    if (this.ledger.isBehind || (deadLetters.bodyBytes <= bytesMax && now < this.deadLettersSweepAt)) return;
-    this.deadLettersSweepAt = now + deadLettersSweepMs;
+    if (deadLetters.count === 0 || this.ledger.isBehind) return;
+    if (this.deadLetterBytes <= bytesMax && now < this.deadLettersSweepAt) return;
     const bytesKept = bytesMax * (1 - deadLettersRoomShare);
     const limits = { countMax: endedAtOnceMax, bytesMax: lineBytesMax };
     let upTo = 0;
+    let isDone = true;
     for (const { position, owed, diedAt } of this.backlog.deadLetters(limits)) {
-      if (deadLetters.bodyBytes <= bytesKept && diedAt + maxAgeMs > now) break;
+      isDone = this.deadLetterBytes <= bytesKept && diedAt + maxAgeMs > now;
+      if (isDone) break;
       upTo = position;
       deadLetters.count--;
       deadLetters.bodyBytes -= owed.body.length;
     }
+    // There were too many for one go, or the next look is in a while.
+    this.deadLettersSweepAt = isDone ? now + deadLettersSweepMs : now;
     if (upTo > 0) this.ledger.record({ type: "dead-letters-forgotten", endpoint: this.options.name, upTo });
   }
 
@@ -412,7 +429,9 @@ export class Endpoint {
 
   private nextWakeAt(now: Instant): Instant | undefined {
     const isRunning = this.phase === "running";
-    const times = isRunning ? [this.nextExpiryAt] : [];
+    const times: (Instant | undefined)[] = [];
+    if (isRunning && !this.ledger.isFull) times.push(this.nextExpiryAt);
+    if (isRunning && this.deadLetters.count > 0 && !this.ledger.isBehind) times.push(this.deadLettersSweepAt);
     if (this.sender !== undefined && !this.ledger.isFull) {
       times.push(this.backlog.refillAt);
       const blockedUntil = this.blockedUntil(now);
