@@ -103,6 +103,19 @@ const opened = (clientId: string): BrokerChange => ({
   expirySeconds: 60,
 });
 
+const subscribed = (clientId: string): BrokerChange => ({
+  type: "subscribed",
+  clientId,
+  subscription: {
+    topicFilter: "t",
+    qos: 1,
+    noLocal: false,
+    retainAsPublished: false,
+    retainHandling: 0,
+    subscriptionIdentifier: undefined,
+  },
+});
+
 function commit(changes: readonly BrokerChange[]): Promise<void> {
   return new Promise((resolve, reject) => {
     link.commit(changes, (error) => (error === undefined ? resolve() : reject(error)));
@@ -257,18 +270,22 @@ describe("on a disk that is gone", () => {
     blockUntilAnswered();
     rmSync(directory, { recursive: true });
 
-    const first = hand("b opens", [opened("b")]);
+    const first = hand("a subscribes", [subscribed("a")]);
     // Refused over there, and all in one go here: the fence alone can hold up what follows.
     blockUntilAnswered();
-    await Promise.all([first, hand("b ends", [ended("b")]), hand("a ends", [ended("a")]), hand("c", [opened("c")])]);
-    expect(outcomes).toEqual(["a opens: taken", "b opens: ENOENT", "b ends: ENOENT", "a ends: ENOENT", "c: ENOENT"]);
+    await Promise.all([first, hand("b ends", [ended("b")]), hand("a ends", [ended("a")])]);
+    expect(outcomes).toEqual(["a opens: taken", "a subscribes: ENOENT", "b ends: ENOENT", "a ends: ENOENT"]);
 
-    await hand("a ends", [ended("a")]);
     await hand("d opens", [opened("d")]);
+    await hand("d subscribes", [subscribed("d")]);
     mkdirSync(directory);
-    await hand("e opens", [opened("e")]);
-    expect(outcomes.slice(5)).toEqual(["a ends: taken", "d opens: ENOENT", "e opens: taken"]);
-    expect((await disk.load()).sessions.map(({ clientId }) => clientId)).toEqual(["e"]);
+    await hand("d subscribes", [subscribed("d")]);
+    expect(outcomes.slice(4)).toEqual(["d opens: taken", "d subscribes: ENOENT", "d subscribes: taken"]);
+    const { sessions } = await disk.load();
+    expect(sessions.map(({ clientId, subscriptions }) => [clientId, subscriptions.length])).toEqual([
+      ["a", 0],
+      ["d", 1],
+    ]);
     expect(failures).toBe(0);
   });
 });
