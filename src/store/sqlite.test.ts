@@ -8,6 +8,7 @@ import type { BrokerChange, Change, DeliveryChange } from "./change.ts";
 import type { SliceLimits } from "./deliveries.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
 import {
+  changesPerTransactionMax,
   diskBytesLeft,
   diskBytesLeftAtLast,
   freedPagesPerStep,
@@ -547,11 +548,48 @@ describe("when the disk is in trouble", () => {
     expect(store.check()).toEqual([]);
   });
 
+  test("a damaged page that is met while the oldest are read is a store that cannot be read", async () => {
+    open();
+    await commit(...Array.from({ length: 2000 }, (_, i) => owed(`evt_${i}`, "a", Buffer.alloc(1000, i))));
+    folder.database.exec("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA shrink_memory");
+    const handle = openSync(path.join(root, "data", "hookmq.db"), "r+");
+    writeSync(handle, Buffer.alloc(100 * 4096, 0xff), 0, 100 * 4096, 300 * 4096);
+    closeSync(handle);
+    expect(() => [...store.oldestOwed("a", undefined, 0)]).toThrow(StoreUnavailable);
+    expect(store.trouble).toContain("is damaged");
+  });
+
   test("a folder that is gone is not written to", async () => {
     open();
     rmSync(path.join(root, "data"), { recursive: true });
     await expect(commit(owed("1"))).rejects.toMatchObject({ cause: { code: "ENOENT" } });
   });
+});
+
+test("who is told and reads is not told of later batches before those between", async () => {
+  open();
+  const told: string[] = [];
+  const done = (name: string, changes: BrokerChange[], act = () => {}) =>
+    new Promise<void>((resolve) => {
+      store.commit(changes, () => {
+        told.push(name);
+        act();
+        resolve();
+      });
+    });
+  // Too large to share a transaction with another.
+  const large = (name: string) => Array.from({ length: changesPerTransactionMax }, (_, i) => owed(`${name}_${i}`));
+  const readOn = () => {
+    store.record([{ type: "delivery-settled", endpoint: "a", position: 1, outcome: "delivered" }], () => {});
+    expect(ids(slice("a", 0, { countMax: 1, bytesMax: 1 }))).toEqual(["2"]);
+  };
+  await Promise.all([
+    done("1", [owed("1")], readOn),
+    done("2", [owed("2")]),
+    done("3", large("3")),
+    done("4", large("4")),
+  ]);
+  expect(told).toEqual(["1", "2", "3", "4"]);
 });
 
 describe("space", () => {

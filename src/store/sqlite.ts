@@ -10,6 +10,7 @@
 import { closeSync, openSync, rmSync } from "node:fs";
 import { backup, type DatabaseSync, type StatementSync } from "node:sqlite";
 import type { Clock, Timer } from "../base/clock.ts";
+import { Deque } from "../base/deque.ts";
 import type { Logger } from "../base/log.ts";
 import type { BrokerChange, Change, DeliveryChange } from "./change.ts";
 import {
@@ -90,6 +91,9 @@ export class SqliteStore implements Engine {
   private readonly end: StatementSync;
   private waiting: Batch[] = [];
   private flushing: NodeJS.Immediate | undefined;
+  /** Written or refused, and not told so yet. */
+  private readonly telling = new Deque<Batch>();
+  private isTelling = false;
   private closed = false;
   private nextPosition: number;
   /** As SQLite is told; it begins with FULL. */
@@ -155,8 +159,14 @@ export class SqliteStore implements Engine {
     return this.read(() => this.reader.owedDue(endpoint, range));
   }
 
-  oldestOwed(...asked: Parameters<DeliveryStore["oldestOwed"]>): Iterable<OwedFacts> {
-    return this.read(() => this.reader.oldestOwed(...asked));
+  /** What is read step by step may fail at each. */
+  *oldestOwed(...asked: Parameters<DeliveryStore["oldestOwed"]>): Generator<OwedFacts> {
+    const rows = this.read(() => this.reader.oldestOwed(...asked));
+    try {
+      yield* rows;
+    } catch (cause) {
+      throw this.unreadable(cause);
+    }
   }
 
   deadLetters(endpoint: string, after: number, limits: SliceLimits): DeadLetter[] {
@@ -234,10 +244,20 @@ export class SqliteStore implements Engine {
     });
     if (this.write(writable) && failure === undefined) this.hasSucceeded();
     this.refuseWhatBuildsOn(group);
-    for (const { done, firstPosition, failure } of group) {
+    this.tell(group);
+  }
+
+  /** In the order they were handed in, also where who is told asks for something and so has later ones written. */
+  private tell(group: readonly Batch[]): void {
+    for (const batch of group) this.telling.push(batch);
+    if (this.isTelling) return;
+    this.isTelling = true;
+    for (let batch = this.telling.shift(); batch !== undefined; batch = this.telling.shift()) {
+      const { done, firstPosition, failure } = batch;
       if (failure === undefined) done(undefined, firstPosition);
       else done(new StoreUnavailable("commit", failure));
     }
+    this.isTelling = false;
     this.moment("told");
   }
 
@@ -404,9 +424,13 @@ export class SqliteStore implements Engine {
     try {
       return ask();
     } catch (cause) {
-      if (isOutsideFailure(cause)) this.hasFailed(cause);
-      throw new StoreUnavailable("load", { cause });
+      throw this.unreadable(cause);
     }
+  }
+
+  private unreadable(cause: unknown): StoreUnavailable {
+    if (isOutsideFailure(cause)) this.hasFailed(cause);
+    return new StoreUnavailable("load", { cause });
   }
 
   private refuseClosed(): void {
