@@ -115,10 +115,14 @@ export class Backlog {
     }
   }
 
+  /** From the store, with others of its commit, before it was handed over. */
+  hasRead({ position }: StoredDelivery): boolean {
+    return position <= this.readUpTo;
+  }
+
   /** The store now owes this, or owes it no more (`isOver`). */
   accept(stored: StoredDelivery, isOver: boolean, now: Instant): void {
-    // It has been read from the store already, with others of its commit.
-    if (stored.position <= this.readUpTo) return;
+    if (this.hasRead(stored)) return;
     if (this.hasUnread || this.readAgainAt !== undefined || (this.window.isFull && !isOver)) {
       this.hasUnread = true;
       return;

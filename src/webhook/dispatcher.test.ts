@@ -10,6 +10,7 @@ import { Dispatcher } from "./dispatcher.ts";
 import type { EndpointFigures } from "./endpoint.ts";
 import { endpointOptions, FakeSender, owedDelivery } from "./fake-endpoint.ts";
 import {
+  clientEventsShare,
   deadLettersSweepMs,
   deliveryBytesOverhead,
   endedAtOnceMax,
@@ -324,6 +325,28 @@ describe("a full queue", () => {
       ["d1", "dropped", ""],
     ]);
     assert.equal(figures().bytes, 2 * (100 + deliveryBytesOverhead));
+  });
+
+  test("drop_newest leaves alone what was read from the store before it was handed over", () => {
+    const bytesMax = (2 * (deliveryBytesOverhead + 2)) / (1 - clientEventsShare);
+    const { store, dispatcher, sender, figures, clock, owe } = setUp({
+      overflow: "drop_newest",
+      queueBytesMax: bytesMax,
+    });
+    owe("a1 b1");
+    // A store that takes again is read from the beginning, with what is committed and not handed over yet.
+    store.refuses = true;
+    sender.answer(failing, sender.ids[0]);
+    const [first, second] = ["c1", "d1"].map((deliveryId) =>
+      store.owed(owedDelivery({ deliveryId, orderKey: deliveryId, acceptedAt: clock.now() })),
+    );
+    store.refuses = false;
+    clock.advance(1_000);
+    dispatcher.accept([first]);
+    dispatcher.accept([second]);
+    while (sender.ids.length > 0) sender.answer(accepted);
+    const { accepted: owed, delivered, dropped, queued } = figures();
+    assert.deepEqual([owed, delivered + dropped, queued], [4, 4, 0]);
   });
 
   test("a delivery that has no room even alone is dropped itself", () => {

@@ -149,7 +149,9 @@ export class Endpoint {
     this.count.accepted++;
     part.count++;
     part.bytes += bytes;
-    const isTooMuch = bytes > part.bytesMax || (this.options.overflow === "drop_newest" && part.bytes > part.bytesMax);
+    const hasNoRoom = bytes > part.bytesMax || (this.options.overflow === "drop_newest" && part.bytes > part.bytesMax);
+    // What has been read with others of its commit may be under way.
+    const isTooMuch = hasNoRoom && !this.backlog.hasRead(stored);
     if (isTooMuch) this.drop(factsOf(stored), "drop_newest");
     else this.expireBy(owed.acceptedAt + this.options.maxAgeMs);
     this.backlog.accept(stored, isTooMuch, this.clock.now());
