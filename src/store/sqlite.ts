@@ -10,7 +10,6 @@
 import { closeSync, openSync, rmSync } from "node:fs";
 import { backup, type DatabaseSync, type StatementSync } from "node:sqlite";
 import type { Clock, Timer } from "../base/clock.ts";
-import { Deque } from "../base/deque.ts";
 import type { Logger } from "../base/log.ts";
 import type { BrokerChange, Change, DeliveryChange } from "./change.ts";
 import {
@@ -91,9 +90,6 @@ export class SqliteStore implements Engine {
   private readonly end: StatementSync;
   private waiting: Batch[] = [];
   private flushing: NodeJS.Immediate | undefined;
-  /** Written or refused, and not told so yet. */
-  private readonly telling = new Deque<Batch>();
-  private isTelling = false;
   private closed = false;
   private nextPosition: number;
   /** As SQLite is told; it begins with FULL. */
@@ -140,6 +136,7 @@ export class SqliteStore implements Engine {
   }
 
   changes(): Iterable<BrokerChange> {
+    this.writeAll();
     return this.read(() => this.reader.changes());
   }
 
@@ -192,6 +189,7 @@ export class SqliteStore implements Engine {
 
   /** What is wrong with the store; empty when nothing is. Takes a second for each GB. */
   check(): string[] {
+    this.writeAll();
     return this.read(() => {
       const faults = faultsOfFile(this.database, "integrity_check");
       return faults.length > 0 ? faults : faultsOfState(this.database);
@@ -202,7 +200,7 @@ export class SqliteStore implements Engine {
     if (this.closed) return;
     this.closed = true;
     clearImmediate(this.flushing);
-    while (this.waiting.length > 0) this.writeNext();
+    this.writeAll();
     this.probing.cancel();
     this.recordTimer?.cancel();
     this.syncTimer?.cancel();
@@ -244,20 +242,10 @@ export class SqliteStore implements Engine {
     });
     if (this.write(writable) && failure === undefined) this.hasSucceeded();
     this.refuseWhatBuildsOn(group);
-    this.tell(group);
-  }
-
-  /** In the order they were handed in, also where who is told asks for something and so has later ones written. */
-  private tell(group: readonly Batch[]): void {
-    for (const batch of group) this.telling.push(batch);
-    if (this.isTelling) return;
-    this.isTelling = true;
-    for (let batch = this.telling.shift(); batch !== undefined; batch = this.telling.shift()) {
-      const { done, firstPosition, failure } = batch;
+    for (const { done, firstPosition, failure } of group) {
       if (failure === undefined) done(undefined, firstPosition);
       else done(new StoreUnavailable("commit", failure));
     }
-    this.isTelling = false;
     this.moment("told");
   }
 
@@ -419,12 +407,29 @@ export class SqliteStore implements Engine {
 
   private read<Answer>(ask: () => Answer): Answer {
     this.refuseClosed();
-    // What was handed in before counts.
-    while (this.waiting.length > 0) this.writeNext();
+    this.writeRecorded();
     try {
       return ask();
     } catch (cause) {
       throw this.unreadable(cause);
+    }
+  }
+
+  private writeAll(): void {
+    while (this.waiting.length > 0) this.writeNext();
+  }
+
+  /**
+   * What webhooks have recorded counts in what they read. What the broker hands in keeps its own time: whoever reads may be
+   * in the middle of hearing what was committed, and must hear of that before anything later.
+   */
+  private writeRecorded(): void {
+    const isRecorded = ({ from }: Batch) => from === "webhooks";
+    while (this.waiting.some(isRecorded)) {
+      const others = this.waiting.filter((batch) => !isRecorded(batch));
+      this.waiting = this.waiting.filter(isRecorded);
+      this.writeNext();
+      this.waiting = [...others, ...this.waiting];
     }
   }
 
