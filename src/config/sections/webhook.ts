@@ -178,7 +178,7 @@ const endpointKeys = {
     {
       max_bytes: optional(size({ min: 1024, max: 1024 ** 4 }), {
         meaning:
-          "Bodies of deliveries that were given up; beyond it the oldest go. Without it: `256MB` on disk, `16MB` where `durability` is `memory`.",
+          "What is kept of deliveries that were given up: their bodies, and 512 bytes for each; beyond it the oldest go. Without it: `256MB` on disk, `16MB` where `durability` is `memory`.",
       }),
       max_age: key(duration({ bare: "s", minMs: 1000, maxMs: 365 * dayMs }), {
         default: "7d",
