@@ -49,3 +49,6 @@ export const freeingDelayMs = 1_000;
 
 /** Pages copied at one go by a backup: between them the store goes on. */
 export const backupPagesPerStep = 256;
+
+/** A backup that a write has thrown off is begun anew so often. */
+export const backupsBegunMax = 20;

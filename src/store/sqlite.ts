@@ -24,6 +24,7 @@ import {
 import type { DataFolder } from "./data-folder.ts";
 import {
   backupPagesPerStep,
+  backupsBegunMax,
   changesPerTransactionMax,
   diskBytesLeft,
   diskBytesLeftAtLast,
@@ -40,7 +41,7 @@ import { MemoryStore } from "./memory.ts";
 import type { SyncPolicy } from "./options.ts";
 import { faultsOfFile, faultsOfState } from "./sqlite-check.ts";
 import { Draft } from "./sqlite-draft.ts";
-import { isDamage, isOutsideFailure } from "./sqlite-error.ts";
+import { isDamage, isOutsideFailure, sqliteCodeOf } from "./sqlite-error.ts";
 import { SqliteReader } from "./sqlite-reader.ts";
 import { newestFormat, pragma } from "./sqlite-schema.ts";
 import { SqliteWriter } from "./sqlite-writer.ts";
@@ -175,7 +176,7 @@ export class SqliteStore implements Engine {
     this.refuseClosed();
     // The copy holds all that was ever published: for the broker's user alone, like the original.
     closeSync(openSync(file, "wx", 0o600));
-    const copying = backup(this.database, file, { rate: backupPagesPerStep }).then(() => {});
+    const copying = this.copyTo(file);
     this.backingUp = copying;
     try {
       await copying;
@@ -184,6 +185,21 @@ export class SqliteStore implements Engine {
       throw cause;
     } finally {
       this.backingUp = undefined;
+    }
+  }
+
+  /**
+   * `node:sqlite` copies on a thread of its own, over the connection that this one writes with. When they meet, a step may
+   * end with an error that says it is none (code 0): then the copy is begun anew.
+   */
+  private async copyTo(file: string): Promise<void> {
+    for (let left = backupsBegunMax; ; left--) {
+      try {
+        await backup(this.database, file, { rate: backupPagesPerStep });
+        return;
+      } catch (cause) {
+        if (sqliteCodeOf(cause) !== 0 || left <= 1 || this.closed) throw cause;
+      }
     }
   }
 
