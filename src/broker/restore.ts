@@ -2,6 +2,7 @@
 import { Buffer } from "node:buffer";
 import { scanPublishProperties } from "../mqtt/properties.ts";
 import type { StoredMessage } from "../store/change.ts";
+import { goneMessage } from "../store/replay.ts";
 import type { StoredSession, StoredState } from "../store/store.ts";
 import type { Broker } from "./broker.ts";
 import { Awaiting } from "./inflight.ts";
@@ -107,17 +108,4 @@ function expiryOffsetOf(properties: Buffer): number {
   return scan.expiryOffset;
 }
 
-const releasedMessage = keptMessage(
-  {
-    topicName: "",
-    payload: nothing,
-    qos: 2,
-    retain: false,
-    properties: nothing,
-    acceptedAt: 0,
-    expiresAt: undefined,
-    publisherClientId: "",
-    publisherUserName: undefined,
-  },
-  new Map(),
-);
+const releasedMessage = keptMessage(goneMessage, new Map());

@@ -26,14 +26,15 @@ function* changesOfSession(session: StoredSession): Generator<BrokerChange> {
 export function* changesOfEntry(clientId: string, entry: StoredQueueEntry): Generator<BrokerChange> {
   const { position, messageId, qos, retain, subscriptionIdentifiers, sharedFilter, state, packetIdentifier } = entry;
   // Of a released message only its place is left; what it was the queue has to name all the same.
-  if (state === "released") yield { type: "message-kept", messageId, message: gone };
+  if (state === "released") yield { type: "message-kept", messageId, message: goneMessage };
   yield { type: "queued", clientId, position, messageId, qos, retain, subscriptionIdentifiers, sharedFilter };
   if (packetIdentifier !== undefined) yield { type: "sent", clientId, position, packetIdentifier };
   if (state === "released") yield { type: "released", clientId, position };
 }
 
 const nothing = new Uint8Array(0);
-const gone: StoredMessage = {
+/** What stands for a released message: it is the receiver's, and all that is left of it is its place. */
+export const goneMessage: StoredMessage = {
   topicName: "",
   payload: nothing,
   qos: 2,
