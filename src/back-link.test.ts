@@ -10,6 +10,7 @@ import { BackLink } from "./back-link.ts";
 import type { Facts, Logger } from "./base/log.ts";
 import type { BrokerChange } from "./store/change.ts";
 import { StoreUnavailable } from "./store/store.ts";
+import { storedState } from "./store/stored-state.ts";
 import type { EndpointOptions } from "./webhook/options.ts";
 
 /** Remembers every line. */
@@ -127,7 +128,7 @@ test("batches are committed over there and answered in order, each once", async 
   const all = Array.from({ length: 500 }, (_, i) => i);
   await Promise.all(all.map((i) => commit([opened(`client-${i}`)]).then(() => done.push(i))));
   expect(done).toEqual(all);
-  const state = await link.load();
+  const state = await storedState(link);
   expect(state.sessions.map(({ clientId }) => clientId)).toEqual(all.map((i) => `client-${i}`));
 });
 
@@ -151,7 +152,7 @@ test("messages come back with their bytes", async () => {
     },
     { type: "retained", topicName: "t", messageId: 7 },
   ]);
-  const { messages, retained } = await link.load();
+  const { messages, retained } = await storedState(link);
   expect(retained).toEqual(new Map([["t", 7]]));
   expect([...messages.get(7)!.payload]).toEqual([0, 1, 255]);
 });
@@ -169,7 +170,7 @@ test("a receiver that fails everything leaves the store at work; what is said of
   await expect.poll(() => log.lines.length).toBeGreaterThan(0);
   expect(log.lines[0]).toMatchObject({ level: "warn", facts: { endpoint: "default" } });
   await commit([opened("a")]);
-  expect((await link.load()).sessions).toHaveLength(1);
+  expect((await storedState(link)).sessions).toHaveLength(1);
   expect(failures).toBe(0);
 });
 
@@ -188,7 +189,7 @@ test("what was handed in before close is done at its end; afterwards everything 
   await link.close();
   expect(done).toBe(true);
   await expect(commit([opened("b")])).rejects.toThrow(StoreUnavailable);
-  await expect(link.load()).rejects.toThrow(StoreUnavailable);
+  await expect(storedState(link)).rejects.toThrow(StoreUnavailable);
   await link.close();
   expect(failures).toBe(0);
 });
@@ -281,7 +282,7 @@ describe("on a disk that is gone", () => {
     mkdirSync(directory);
     await hand("d subscribes", [subscribed("d")]);
     expect(outcomes.slice(4)).toEqual(["d opens: taken", "d subscribes: ENOENT", "d subscribes: taken"]);
-    const { sessions } = await disk.load();
+    const { sessions } = await storedState(disk);
     expect(sessions.map(({ clientId, subscriptions }) => [clientId, subscriptions.length])).toEqual([
       ["a", 0],
       ["d", 1],

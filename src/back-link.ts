@@ -10,8 +10,7 @@ import { Deque } from "./base/deque.ts";
 import type { Logger } from "./base/log.ts";
 import type { BrokerChange } from "./store/change.ts";
 import { ChangeEncoder, decodeChanges } from "./store/change-codec.ts";
-import { MemoryStore } from "./store/memory.ts";
-import { type Store, type StoredState, StoreUnavailable } from "./store/store.ts";
+import { type Store, StoreUnavailable } from "./store/store.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
 
 export interface BackLinkParts extends BackOptions {
@@ -44,8 +43,8 @@ export class BackLink implements Store {
   private answered = 0;
   private readonly questions = new Map<number, Waiting>();
   private lastQuestion = 0;
-  /** Where the state that was asked for is put together, while the rest of it is still being read. */
-  private loading: MemoryStore | undefined;
+  /** Takes the state that was asked for. */
+  private take: ((part: readonly BrokerChange[]) => void) | undefined;
   trouble: string | undefined;
   onTrouble: Store["onTrouble"];
 
@@ -67,15 +66,14 @@ export class BackLink implements Store {
   }
 
   /** Throws StoreUnavailable with the reason, for the operator, as its cause. */
-  async load(): Promise<StoredState> {
+  async load(take: (part: readonly BrokerChange[]) => void): Promise<void> {
     try {
-      this.loading = new MemoryStore();
+      this.take = take;
       await this.ask({ what: "load" });
-      return await this.loading.load();
     } catch (cause) {
       throw cause instanceof StoreUnavailable ? cause : new StoreUnavailable("load", { cause });
     } finally {
-      this.loading = undefined;
+      this.take = undefined;
     }
   }
 
@@ -108,7 +106,7 @@ export class BackLink implements Store {
   private receive(message: FromBack): void {
     if (typeof message === "number") return this.committed(message);
     if (message instanceof ArrayBuffer) {
-      this.loading?.take(decodeChanges(message, { shared: true }));
+      this.take?.(decodeChanges(message, { shared: true }));
       return;
     }
     switch (message.type) {

@@ -5,6 +5,7 @@ import { silentLogger } from "./base/log.ts";
 import type { BrokerChange, Durability } from "./store/change.ts";
 import { MemoryStore } from "./store/memory.ts";
 import { StoreUnavailable } from "./store/store.ts";
+import { storedState } from "./store/stored-state.ts";
 import type { Sender } from "./webhook/attempt.ts";
 import type { EndpointOptions } from "./webhook/options.ts";
 
@@ -110,7 +111,7 @@ test("what was owed before a restart is sent after it, and is not the broker's t
   const engine = new MemoryStore();
   engine.commit([owed("evt_old")], () => {});
   const { back, sender } = backWith(engine);
-  await back.load();
+  await storedState(back);
   expect(sender.sent).toEqual(["evt_old"]);
   sender.settle();
   expect(owedIn(engine)).toEqual([]);
@@ -126,6 +127,6 @@ test("what may end with the process is sent and counted, and never reaches the e
   sender.settle();
   expect(back.figures()).toMatchObject([{ accepted: 2, delivered: 2, queued: 0 }]);
   expect(engine.endpoints()).toEqual([]);
-  expect((await engine.load()).sessions).toHaveLength(1);
+  expect((await storedState(engine)).sessions).toHaveLength(1);
   await back.close();
 });

@@ -16,7 +16,7 @@ import { MemoryDeliveries } from "./store/memory-deliveries.ts";
 import { openDataFolder, StoreUnusable } from "./store/data-folder.ts";
 import type { StoreOptions } from "./store/options.ts";
 import { SqliteStore, type SqliteStoreParts } from "./store/sqlite.ts";
-import { type Engine, type Store, type StoredState, StoreUnavailable } from "./store/store.ts";
+import { type Engine, type Store, StoreUnavailable } from "./store/store.ts";
 import { createSender, type Sender } from "./webhook/attempt.ts";
 import { Dispatcher } from "./webhook/dispatcher.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
@@ -42,9 +42,6 @@ export type Question =
   | { what: "close" }
   | { what: "check-store" }
   | { what: "backup"; file: string };
-
-/** Of the state at a start, in one message. */
-const changesPerMessage = 5_000;
 
 /** From the back. A bare ArrayBuffer is a part of the state that was asked for, as Changes. A bare number is the highest batch that is committed, with all before it that were not refused. */
 export type FromBack =
@@ -106,16 +103,9 @@ export class Back implements Store {
   }
 
   /** Called once, at the start. What is owed to endpoints from before is sent from here; the rest is the broker's. */
-  async load(): Promise<StoredState> {
-    const state = await this.engine.load();
+  async load(take: (part: readonly BrokerChange[]) => void): Promise<void> {
+    await this.engine.load(take);
     this.dispatcher.resume();
-    return state;
-  }
-
-  /** The same, as Changes that lead there from nothing. */
-  loadChanges(): Iterable<BrokerChange> {
-    this.dispatcher.resume();
-    return this.engine.changes();
   }
 
   figures(): EndpointFigures[] {
@@ -241,7 +231,7 @@ async function answer(
   }
   switch (question.what) {
     case "load":
-      return sendState(back.loadChanges(), send);
+      return sendState(back, send);
     case "figures":
       return back.figures();
     case "stop-deliveries":
@@ -257,16 +247,9 @@ async function answer(
   }
 }
 
-function sendState(state: Iterable<BrokerChange>, send: (message: FromBack) => void): void {
+function sendState(back: Back, send: (message: FromBack) => void): Promise<void> {
   const encoder = new ChangeEncoder();
-  let changes: BrokerChange[] = [];
-  for (const change of state) {
-    changes.push(change);
-    if (changes.length < changesPerMessage) continue;
-    send(encoder.encode(changes));
-    changes = [];
-  }
-  send(encoder.encode(changes));
+  return back.load((part) => send(encoder.encode(part)));
 }
 
 /** Gathers the answers of one turn of the loop: one message says how far all is committed. */

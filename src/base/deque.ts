@@ -26,6 +26,15 @@ export class Deque<Item> {
     return item;
   }
 
+  /** The last that was pushed. */
+  pop(): Item | undefined {
+    if (this.count === 0) return undefined;
+    const last = (this.head + --this.count) & (this.ring.length - 1);
+    const item = this.ring[last];
+    this.ring[last] = undefined;
+    return item;
+  }
+
   first(): Item | undefined {
     return this.count === 0 ? undefined : this.ring[this.head];
   }

@@ -21,7 +21,7 @@ import { deliver, feedRetained } from "./outbound.ts";
 import type { Outbox, OutboxHost } from "./outbox.ts";
 import { Presence } from "./presence.ts";
 import { Arena, PublishParts, publishBytes, writePublish } from "./publish-encoder.ts";
-import { restore } from "./restore.ts";
+import { Restoring } from "./restore.ts";
 import { Retained } from "./retained.ts";
 import { Route, Routes } from "./route.ts";
 import type { Session } from "./session.ts";
@@ -110,10 +110,11 @@ export class Broker implements OutboxHost {
 
   /** Takes up what the store remembers and begins to keep time. */
   async start(): Promise<void> {
-    const state = await this.store.load();
-    // Before anything is restored: a will that is due is a new message already.
-    for (const messageId of state.messages.keys()) this.lastMessageId = Math.max(this.lastMessageId, messageId);
-    restore(this, state);
+    const restoring = new Restoring(this);
+    await this.store.load((part) => restoring.take(part));
+    // Before the end: a will that is due is a new message already.
+    this.lastMessageId = restoring.lastMessageId;
+    restoring.finish();
     this.sweep = this.clock.every(sweepIntervalMs, () => this.closeSilentConnections());
     this.sys.start();
   }

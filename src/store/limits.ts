@@ -3,6 +3,9 @@
 /** Changes in one transaction, so that nobody waits long behind it; what came meanwhile shares the next. A batch is never cut. */
 export const changesPerTransactionMax = 20_000;
 
+/** Of the state at a start, what is handed over at one go, while the rest is still being read. */
+export const changesPerPart = 5_000;
+
 /** What webhooks record waits so long for a transaction of others to join, or until there is so much of it. */
 export const recordDelayMs = 10;
 export const recordsMax = 1_000;

@@ -89,16 +89,12 @@ export class MemoryStore implements Engine {
   oldestOwed: DeliveryStore["oldestOwed"] = (...asked) => this.deliveries.oldestOwed(...asked);
   deadLetters: DeliveryStore["deadLetters"] = (...asked) => this.deliveries.deadLetters(...asked);
 
-  async load(): Promise<StoredState> {
-    return this.state();
-  }
-
-  changes(): Iterable<BrokerChange> {
-    return changesOf(this.state());
-  }
-
-  private state(): StoredState {
+  async load(take: (part: readonly BrokerChange[]) => void): Promise<void> {
     if (this.closed) throw new StoreUnavailable("closed");
+    take(changesOf(this.state()));
+  }
+
+  state(): StoredState {
     this.freeUnnamed();
     return {
       messages: new Map([...this.messages].map(([messageId, { message }]) => [messageId, message])),

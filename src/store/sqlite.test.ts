@@ -23,6 +23,7 @@ import { pragma } from "./sqlite-schema.ts";
 import type { SyncPolicy } from "./options.ts";
 import { SqliteStore } from "./sqlite.ts";
 import { StoreUnavailable } from "./store.ts";
+import { storedState } from "./stored-state.ts";
 
 const t0 = 1_700_000_000_000;
 const everything = { countMax: 1000, bytesMax: 10_000_000 };
@@ -197,7 +198,7 @@ describe("a transaction", () => {
     );
     await commit(received);
     expect(folder.database.prepare("SELECT total_changes() AS changes").get()).toEqual(before);
-    expect((await store.load()).sessions).toMatchObject([{ clientId: "a", queue: [] }]);
+    expect((await storedState(store)).sessions).toMatchObject([{ clientId: "a", queue: [] }]);
   });
 
   test("that one batch makes impossible refuses that batch, and what may build on it", async () => {
@@ -211,7 +212,7 @@ describe("a transaction", () => {
     ]);
     expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "rejected", "fulfilled"]);
     await commit(kept(4), retained(4));
-    expect([...(await store.load()).retained.values()]).toEqual([1, 4]);
+    expect([...(await storedState(store)).retained.values()]).toEqual([1, 4]);
     expect(store.trouble).toBeUndefined();
     expect(logged).toEqual(["a batch that cannot be written was refused by the store"]);
   });
@@ -224,7 +225,7 @@ describe("a transaction", () => {
       messageId: 77,
       delaySeconds: 0,
     });
-    expect(await store.load()).toMatchObject({ sessions: [{ queue: [] }], retained: new Map(), wills: [] });
+    expect(await storedState(store)).toMatchObject({ sessions: [{ queue: [] }], retained: new Map(), wills: [] });
     expect(store.check()).toEqual([]);
   });
 });
@@ -234,11 +235,11 @@ describe("what was committed", () => {
     open();
     await commit(opened("a"), kept(1), queued("a", 1, 1), retained(1), owed("evt_1"));
     await commit({ type: "sent", clientId: "a", position: 1, packetIdentifier: 7 });
-    const before = await store.load();
+    const before = await storedState(store);
     const deliveries = slice("a", 0, everything);
     await store.close();
     open();
-    expect(await store.load()).toEqual(before);
+    expect(await storedState(store)).toEqual(before);
     expect(slice("a", 0, everything)).toEqual(deliveries);
     expect(before.sessions).toMatchObject([{ queue: [{ state: "sent", packetIdentifier: 7 }] }]);
   });
@@ -425,7 +426,7 @@ describe("when the disk is in trouble", () => {
     expect(store.trouble).toBeUndefined();
     folder.database.exec("PRAGMA max_page_count = 100000");
     await commit(kept(5, large), retained(5));
-    expect([...(await store.load()).retained.values()]).toEqual([1, 4, 5]);
+    expect([...(await storedState(store)).retained.values()]).toEqual([1, 4, 5]);
     expect(store.check()).toEqual([]);
     expect(logged).toEqual([
       "the store cannot write: nothing more is acknowledged that needs it",
@@ -447,7 +448,7 @@ describe("when the disk is in trouble", () => {
     expect(refused).toEqual([1, 2, 3]);
     folder.database.exec("PRAGMA query_only = OFF");
     await commit(kept(1), retained(1));
-    expect([...(await store.load()).retained.values()]).toEqual([1]);
+    expect([...(await storedState(store)).retained.values()]).toEqual([1]);
     expect(logged).toHaveLength(2);
   });
 

@@ -25,6 +25,7 @@ import type { DataFolder } from "./data-folder.ts";
 import {
   backupPagesPerStep,
   backupsBegunMax,
+  changesPerPart,
   changesPerTransactionMax,
   diskBytesLeft,
   diskBytesLeftAtLast,
@@ -37,7 +38,6 @@ import {
   recordsMax,
   syncIntervalMs,
 } from "./limits.ts";
-import { MemoryStore } from "./memory.ts";
 import type { SyncPolicy } from "./options.ts";
 import { faultsOfFile, faultsOfState } from "./sqlite-check.ts";
 import { Draft } from "./sqlite-draft.ts";
@@ -45,7 +45,7 @@ import { isDamage, isOutsideFailure, sqliteCodeOf } from "./sqlite-error.ts";
 import { SqliteReader } from "./sqlite-reader.ts";
 import { newestFormat, pragma } from "./sqlite-schema.ts";
 import { SqliteWriter } from "./sqlite-writer.ts";
-import { type Committed, type Engine, type Store, type StoredState, StoreUnavailable } from "./store.ts";
+import { type Committed, type Engine, type Store, StoreUnavailable } from "./store.ts";
 
 export interface SqliteStoreParts {
   folder: DataFolder;
@@ -130,15 +130,9 @@ export class SqliteStore implements Engine {
     this.handIn("webhooks", changes, done);
   }
 
-  async load(): Promise<StoredState> {
-    const memory = new MemoryStore();
-    memory.take([...this.changes()]);
-    return memory.load();
-  }
-
-  changes(): Iterable<BrokerChange> {
+  async load(take: (part: readonly BrokerChange[]) => void): Promise<void> {
     this.writeAll();
-    return this.read(() => this.reader.changes());
+    for (const part of this.readOn(() => this.reader.state(changesPerPart))) take(part);
   }
 
   endpoints(): StoredEndpoint[] {
@@ -157,14 +151,8 @@ export class SqliteStore implements Engine {
     return this.read(() => this.reader.owedDue(endpoint, range));
   }
 
-  /** What is read step by step may fail at each. */
-  *oldestOwed(...asked: Parameters<DeliveryStore["oldestOwed"]>): Generator<OwedFacts> {
-    const rows = this.read(() => this.reader.oldestOwed(...asked));
-    try {
-      yield* rows;
-    } catch (cause) {
-      throw this.unreadable(cause);
-    }
+  oldestOwed(...asked: Parameters<DeliveryStore["oldestOwed"]>): Iterable<OwedFacts> {
+    return this.readOn(() => this.reader.oldestOwed(...asked));
   }
 
   deadLetters(endpoint: string, after: number, limits: SliceLimits): DeadLetter[] {
@@ -426,6 +414,16 @@ export class SqliteStore implements Engine {
     this.writeRecorded();
     try {
       return ask();
+    } catch (cause) {
+      throw this.unreadable(cause);
+    }
+  }
+
+  /** What is read step by step may fail at each. */
+  private *readOn<Step>(ask: () => Iterable<Step>): Generator<Step> {
+    const steps = this.read(ask);
+    try {
+      yield* steps;
     } catch (cause) {
       throw this.unreadable(cause);
     }

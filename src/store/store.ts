@@ -29,19 +29,19 @@ export interface Store {
   readonly trouble: string | undefined;
   /** Called at each change of `trouble`, also when nothing is handed in. */
   onTrouble: ((trouble: string | undefined) => void) | undefined;
-  /** The present state of all but deliveries, for a start. */
-  load(): Promise<StoredState>;
+  /**
+   * Hands over the present state of all but deliveries, for a start: part by part, as Changes that lead to it from nothing.
+   * What another names comes before it, messages before all.
+   */
+  load(take: (part: readonly BrokerChange[]) => void): Promise<void>;
   /** Waits for what was handed in, then lets go of files and threads. */
   close(): Promise<void>;
 }
 
 /** What an engine is: one memory for the broker and for the webhook engine, as each of them sees it. */
-export interface Engine extends Store, DeliveryStore {
-  /** The state that `load` gives, as Changes that lead to it from nothing, in one batch. */
-  changes(): Iterable<BrokerChange>;
-}
+export interface Engine extends Store, DeliveryStore {}
 
-/** What all Changes so far add up to; deliveries, of which there may be more than memory holds, are asked for in slices. */
+/** What all Changes so far add up to, but for deliveries: of those there may be more than memory holds. */
 export interface StoredState {
   messages: ReadonlyMap<number, StoredMessage>;
   sessions: readonly StoredSession[];

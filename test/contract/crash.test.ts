@@ -12,6 +12,7 @@ import { openDataFolder } from "../../src/store/data-folder.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { SqliteStore } from "../../src/store/sqlite.ts";
 import type { Engine, StoredState } from "../../src/store/store.ts";
+import { storedState } from "../../src/store/stored-state.ts";
 import { commitBatch, lastBatchTopic, writerFile } from "./crash-writer.ts";
 
 const kills = 12;
@@ -55,7 +56,7 @@ function lastBatch({ retained }: StoredState): number {
 }
 
 async function everythingIn(store: Engine): Promise<object> {
-  const { sessions, messages, ...state } = await store.load();
+  const { sessions, messages, ...state } = await storedState(store);
   const all = { countMax: 100_000, bytesMax: 10 ** 9 };
   const text = (bytes: Uint8Array) => Buffer.from(bytes).toString();
   return {
@@ -78,7 +79,7 @@ test(`nothing that was done is lost in ${kills} kills, and no batch is there by 
   for (let kill = 0; kill < kills; kill++) {
     const done = await writeAndKill(last + 1, 1 + ((kill * 37) % 100));
     const store = openStore();
-    const state = await store.load();
+    const state = await storedState(store);
     const found = lastBatch(state);
     expect(found).toBeGreaterThanOrEqual(done);
     while (last < found) await commit(expected, ++last);
@@ -93,7 +94,7 @@ test("a torn last write costs the end of the log alone: what is before it stays 
   const log = path.join(directory, "hookmq.db-wal");
   truncateSync(log, statSync(log).size - 5000);
   const store = openStore();
-  const state = await store.load();
+  const state = await storedState(store);
   const found = lastBatch(state);
   expect(found).toBeGreaterThan(0);
   expect(found).toBeGreaterThan(done - 40);

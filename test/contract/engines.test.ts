@@ -11,6 +11,7 @@ import { openDataFolder } from "../../src/store/data-folder.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import { SqliteStore } from "../../src/store/sqlite.ts";
 import type { Engine, StoredState } from "../../src/store/store.ts";
+import { storedState } from "../../src/store/stored-state.ts";
 
 let root: string;
 let folders = 0;
@@ -191,7 +192,7 @@ async function everythingIn(engine: Engine): Promise<object> {
   const range = { after: { dueAt: 0, position: 0 }, until: 99, upTo: 99, countMax: 99 };
   const numbers = (bytes: Uint8Array) => [...bytes];
   return {
-    ...comparable(await engine.load()),
+    ...comparable(await storedState(engine)),
     endpoints: engine
       .endpoints()
       .sort((a, b) => (a.endpoint < b.endpoint ? -1 : 1))

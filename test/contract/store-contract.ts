@@ -9,6 +9,7 @@ import type {
 } from "../../src/store/change.ts";
 import type { StoredDelivery, StoredEndpoint } from "../../src/store/deliveries.ts";
 import { type Engine, type StoredSession, type StoredState, StoreUnavailable } from "../../src/store/store.ts";
+import { storedState } from "../../src/store/stored-state.ts";
 
 const t0 = 1_700_000_000_000;
 
@@ -64,7 +65,7 @@ export function storeContract(engine: string, open: () => Promise<Engine>): void
         await store.close();
         expect(done).toBe(true);
         await expect(commit(store, [opened("b")])).rejects.toThrow(StoreUnavailable);
-        await expect(store.load()).rejects.toThrow(StoreUnavailable);
+        await expect(storedState(store)).rejects.toThrow(StoreUnavailable);
       });
     });
 
@@ -590,7 +591,7 @@ function commit(store: Engine, changes: readonly Change[]): Promise<void> {
 async function stateAfter(open: () => Promise<Engine>, ...batches: (readonly Change[])[]): Promise<StoredState> {
   const store = await open();
   for (const batch of batches) await commit(store, batch);
-  const state = await store.load();
+  const state = await storedState(store);
   await store.close();
   return state;
 }

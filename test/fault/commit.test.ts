@@ -10,6 +10,7 @@ import { startBroker, type TestBroker } from "../support/broker.ts";
 import { TestClient } from "../support/client.ts";
 import { until } from "../support/until.ts";
 import { HoldingStore } from "./holding-store.ts";
+import { storedState } from "../../src/store/stored-state.ts";
 
 let store: HoldingStore;
 let server: TestBroker;
@@ -276,7 +277,7 @@ describe("what was said survives a crash", () => {
     again.send({ type: "pubcomp", packetIdentifier, reasonCode: 0 });
     await again.nothing();
     await committed();
-    const { sessions, messages } = await store.load();
+    const { sessions, messages } = await storedState(store);
     assert.deepEqual(sessions[0].queue, []);
     assert.equal(messages.size, 0);
   });
@@ -301,7 +302,7 @@ describe("what was said survives a crash", () => {
         ["will", "gone"],
       ]),
     );
-    assert.deepEqual((await store.load()).wills, []);
+    assert.deepEqual((await storedState(store)).wills, []);
   });
 
   test("a session that was to end with its connection ends with the crash, in the store too", async () => {
@@ -310,7 +311,7 @@ describe("what was said survives a crash", () => {
     await restart();
     await until(() => server.broker.sessions.count === 0, "it has ended");
     await committed();
-    assert.deepEqual((await store.load()).sessions, []);
+    assert.deepEqual((await storedState(store)).sessions, []);
   });
 });
 

@@ -17,6 +17,7 @@ import { startBroker, type TestBroker } from "../support/broker.ts";
 import { TestClient, textOf } from "../support/client.ts";
 import { until } from "../support/until.ts";
 import { HoldingStore } from "./holding-store.ts";
+import { storedState } from "../../src/store/stored-state.ts";
 
 let clock: FakeClock;
 let store: HoldingStore;
@@ -236,7 +237,7 @@ describe.each([4, 5] as const)("CONNACK of %i.x", (protocolVersion) => {
     assert.equal(server.broker.sessions.count, 1);
     await b.client.disconnect();
     await committed();
-    const { sessions, wills } = await store.load();
+    const { sessions, wills } = await storedState(store);
     assert.deepEqual([sessions, wills], [[], []]);
   });
 
@@ -254,7 +255,7 @@ describe.each([4, 5] as const)("CONNACK of %i.x", (protocolVersion) => {
     assert.deepEqual([session.connection, session.arriving], [undefined, undefined]);
     // A session before 5.0 does not expire.
     assert.equal(clock.armed - timersBefore, protocolVersion === 5 ? 1 : 0);
-    const { sessions, wills } = await store.load();
+    const { sessions, wills } = await storedState(store);
     assert.equal(sessions[0].disconnectedAt, clock.now());
     assert.deepEqual(wills, []);
     assert.equal((await connected(lasting)).connack.sessionPresent, true);
@@ -270,7 +271,7 @@ describe.each([4, 5] as const)("CONNACK of %i.x", (protocolVersion) => {
     assert.equal(clock.armed, timersBefore);
     await committed();
     assert.deepEqual(told, ["client@1 0", "client@1 connection_lost"]);
-    assert.deepEqual((await store.load()).wills, []);
+    assert.deepEqual((await storedState(store)).wills, []);
   });
 
   test("waits until the store takes what it has refused", async () => {

@@ -20,6 +20,7 @@ import type { ProtocolVersion } from "../../src/mqtt/packet.ts";
 import { HoldingStore } from "./holding-store.ts";
 import { script } from "./mutations.ts";
 import { Random } from "./random.ts";
+import { storedState } from "../../src/store/stored-state.ts";
 
 const seconds = Number(process.env.HOOKMQ_FUZZ_SECONDS ?? 4);
 const timeoutMs = (seconds + 60) * 1000;
@@ -207,7 +208,7 @@ async function playRound(roundSeed: number): Promise<void> {
     },
     { connections: 0, sessions: 0, subscriptions: 0, queuedBytes: 0, waitingBytes: 0 },
   );
-  const state = await store.load();
+  const state = await storedState(store);
   assert.deepEqual(state.sessions, []);
   assert.deepEqual(state.wills, []);
   assert.equal(state.retained.size, retained.count);

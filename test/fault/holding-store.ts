@@ -62,8 +62,8 @@ export class HoldingStore implements Store {
     this.held = [];
   }
 
-  load(): ReturnType<Store["load"]> {
-    return this.memory.load();
+  load(...asked: Parameters<Store["load"]>): Promise<void> {
+    return this.memory.load(...asked);
   }
 
   async close(): Promise<void> {}

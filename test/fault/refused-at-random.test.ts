@@ -13,6 +13,7 @@ import { TestClient, textOf } from "../support/client.ts";
 import { HoldingStore } from "./holding-store.ts";
 import { Random } from "./random.ts";
 import { stateOf, storedStateOf } from "./state.ts";
+import { storedState } from "../../src/store/stored-state.ts";
 
 const seeds = Array.from({ length: 12 }, (_, i) => 1 + i * 7919);
 const steps = 150;
@@ -295,7 +296,7 @@ test.each(seeds)("seed %i", { timeout: 60_000 }, async (seed) => {
   }
   await comeToRest();
 
-  assert.deepEqual(stateOf(server.broker), storedStateOf(await store.load()));
+  assert.deepEqual(stateOf(server.broker), storedStateOf(await storedState(store)));
   const waiting = [...server.broker.sessions.all()].flatMap(({ queue }) => [...queue]);
   assert.equal(
     server.broker.queuedBytes,

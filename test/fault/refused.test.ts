@@ -13,6 +13,7 @@ import { TestClient, textOf } from "../support/client.ts";
 import { until } from "../support/until.ts";
 import { HoldingStore } from "./holding-store.ts";
 import { stateOf, storedStateOf } from "./state.ts";
+import { storedState } from "../../src/store/stored-state.ts";
 
 let store: HoldingStore;
 let server: TestBroker;
@@ -123,7 +124,7 @@ async function subscriber(clientId: string, topicFilter: string, qos: QoS = 2): 
 /** What the front has is what is on disk: a broker restored from it would go on the same. */
 async function sameAsStored(): Promise<void> {
   await committed();
-  assert.deepEqual(stateOf(server.broker), storedStateOf(await store.load()));
+  assert.deepEqual(stateOf(server.broker), storedStateOf(await storedState(store)));
 }
 
 async function expectRefusal(publisher: TestClient, qos: QoS, packetIdentifier: number): Promise<void> {
@@ -197,7 +198,7 @@ describe.each(versions)("a refused PUBLISH of %i.x, QoS %i", (protocolVersion, q
     assert.equal(server.broker.retained.get("t")?.payload.toString(), "A");
     assert.equal(server.broker.retained.get("new"), undefined);
     await sameAsStored();
-    assert.equal((await store.load()).messages.size, 1);
+    assert.equal((await storedState(store)).messages.size, 1);
   });
 
   test("is refused at the door while the store is in trouble: nobody hears it, and it is new when it comes again", async () => {
@@ -337,7 +338,7 @@ describe("what is taken back", () => {
     await committed();
     await other.nothing();
     await sameAsStored();
-    assert.equal((await store.load()).messages.size, 0);
+    assert.equal((await storedState(store)).messages.size, 0);
   });
 
   test("has no name in the store any more: where a live member of a shared subscription leaves it to another, it gets a new one", async () => {
@@ -430,7 +431,7 @@ describe("what has happened is held until the store takes it, and its answer wai
     await committed();
     assert.equal(textOf(await client.expect("publish")), "x");
     await sameAsStored();
-    assert.equal((await store.load()).sessions[0].queue.length, 1);
+    assert.equal((await storedState(store)).sessions[0].queue.length, 1);
   });
 
   test("UNSUBSCRIBE, while the store is in trouble", async () => {
@@ -465,7 +466,7 @@ describe("what has happened is held until the store takes it, and its answer wai
     client.send({ type: "pubcomp", packetIdentifier, reasonCode: 0 });
     await client.roundTrip();
     await sameAsStored();
-    assert.deepEqual((await store.load()).sessions[0].queue, []);
+    assert.deepEqual((await storedState(store)).sessions[0].queue, []);
   });
 
   test("acknowledgements, ends of sessions, and wills, retained too", async () => {
@@ -489,7 +490,7 @@ describe("what has happened is held until the store takes it, and its answer wai
     await well();
     assert.equal(await receiveCommitted(client), "gone");
     await sameAsStored();
-    const { sessions, wills, retained } = await store.load();
+    const { sessions, wills, retained } = await storedState(store);
     assert.deepEqual(
       sessions.map(({ clientId }) => clientId),
       ["client"],
@@ -565,7 +566,7 @@ describe("while the store is in trouble", () => {
     await TestClient.connect(server.port, { clientId: "mortal", will });
     await well();
     assert.deepEqual(
-      (await store.load()).wills.map(({ clientId }) => clientId),
+      (await storedState(store)).wills.map(({ clientId }) => clientId),
       ["mortal"],
     );
   });

@@ -8,6 +8,7 @@ import type { BrokerOptions } from "../../src/broker/options.ts";
 import type { Change } from "../../src/store/change.ts";
 import type { DeliveryStore } from "../../src/store/deliveries.ts";
 import type { StoredState } from "../../src/store/store.ts";
+import { storedState } from "../../src/store/stored-state.ts";
 import type { EndpointOptions, RuleOptions, WebhookOptions } from "../../src/webhook/options.ts";
 import { ReasonCode } from "../../src/mqtt/reason-code.ts";
 import type { Packet, ProtocolVersion } from "../../src/mqtt/packet.ts";
@@ -229,7 +230,7 @@ class Simulation {
     this.receivers.senderCrashed();
     for (const line of this.lines.values()) line.breakOff();
     this.lines = new Map();
-    this.disk.forget(this.forgets(await this.disk.memory.load(), this.disk.memory));
+    this.disk.forget(this.forgets(await storedState(this.disk.memory), this.disk.memory));
     const downMs = random.chance(0.7) ? random.below(10 * secondMs) : random.below(3 * hourMs);
     await this.runFor(downMs);
     await this.start();
@@ -391,7 +392,7 @@ class Simulation {
 }
 
 async function leftOnDisk({ memory }: Disk): Promise<Record<string, number>> {
-  const { messages, sessions, retained, wills } = await memory.load();
+  const { messages, sessions, retained, wills } = await storedState(memory);
   const waiting = memory.endpoints().flatMap(({ queued }) => Object.values(queued));
   return {
     "messages on disk": messages.size,

@@ -14,7 +14,7 @@ import type { BrokerChange, Change, DeliveryChange, OwedDelivery } from "../../s
 import { ChangeEncoder, decodeChanges } from "../../src/store/change-codec.ts";
 import type { DeliveryStore } from "../../src/store/deliveries.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
-import type { Committed, Engine, Store, StoredState, StoreUnavailable } from "../../src/store/store.ts";
+import type { Committed, Engine, Store, StoreUnavailable } from "../../src/store/store.ts";
 import type { Sender } from "../../src/webhook/attempt.ts";
 import type { EndpointFigures } from "../../src/webhook/endpoint.ts";
 import type { EndpointOptions, WebhookOptions } from "../../src/webhook/options.ts";
@@ -199,8 +199,8 @@ class Link implements Store {
     });
   }
 
-  load(): Promise<StoredState> {
-    return this.parts.back.load();
+  load(...asked: Parameters<Store["load"]>): Promise<void> {
+    return this.parts.back.load(...asked);
   }
 
   async close(): Promise<void> {}
@@ -253,11 +253,10 @@ class SlowEngine implements Engine {
     });
   }
 
-  load(): Promise<StoredState> {
-    return this.memory.load();
+  load(...asked: Parameters<Store["load"]>): Promise<void> {
+    return this.memory.load(...asked);
   }
 
-  changes = () => this.memory.changes();
   endpoints: DeliveryStore["endpoints"] = () => this.memory.endpoints();
   owedBehind: DeliveryStore["owedBehind"] = (...asked) => this.memory.owedBehind(...asked);
   owedInLine: DeliveryStore["owedInLine"] = (...asked) => this.memory.owedInLine(...asked);

@@ -94,8 +94,8 @@ class LentStore implements Store {
     else this.store.commit(changes, done);
   }
 
-  load(): ReturnType<Store["load"]> {
-    return this.store.load();
+  load(...asked: Parameters<Store["load"]>): Promise<void> {
+    return this.store.load(...asked);
   }
 
   async close(): Promise<void> {}

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, test } from "vitest";
 import { FakeClock } from "../../../src/base/fake-clock.ts";
 import type { ConnectProperties } from "../../../src/mqtt/packet.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
+import { storedState } from "../../../src/store/stored-state.ts";
 import { startBroker, type TestBroker } from "../../support/broker.ts";
 import { TestClient, textOf } from "../../support/client.ts";
 
@@ -235,7 +236,7 @@ for (const [how, end] of [
         await TestClient.connect(broker.port, { clientId, cleanStart: true });
       }
       await end();
-      const { messages, sessions } = await store.load();
+      const { messages, sessions } = await storedState(store);
       assert.equal(messages.size, 0);
       assert.deepEqual(sessions, []);
       broker = await startBroker({}, { clock, store });

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, test } from "vitest";
 import type { BrokerChange } from "../../../src/store/change.ts";
 import { MemoryStore } from "../../../src/store/memory.ts";
 import { type Store, StoreUnavailable } from "../../../src/store/store.ts";
+import { storedState } from "../../../src/store/stored-state.ts";
 import { ReasonCode } from "../../../src/mqtt/reason-code.ts";
 import { startBroker, type TestBroker } from "../../support/broker.ts";
 import { TestClient, textOf } from "../../support/client.ts";
@@ -22,7 +23,7 @@ class SlowStore implements Store {
     else this.memory.commit(changes, done);
   }
 
-  load = () => this.memory.load();
+  load: Store["load"] = (take) => this.memory.load(take);
   close = () => this.memory.close();
 
   /** Everything handed in that waits for its answer. */
@@ -291,6 +292,6 @@ describe("when the store fails", () => {
     await client.nothing();
     store.commitAll();
     assert.deepEqual((await client.expect("suback")).reasonCodes, [ReasonCode.grantedQos1]);
-    assert.equal((await store.load()).sessions[0].subscriptions[0].topicFilter, "t");
+    assert.equal((await storedState(store)).sessions[0].subscriptions[0].topicFilter, "t");
   });
 });

@@ -7,6 +7,7 @@ import { silentLogger } from "../../../src/base/log.ts";
 import { openDataFolder } from "../../../src/store/data-folder.ts";
 import { SqliteStore } from "../../../src/store/sqlite.ts";
 import type { Engine, StoredState } from "../../../src/store/store.ts";
+import { storedState } from "../../../src/store/stored-state.ts";
 import { Random } from "../../fault/random.ts";
 import { Disk, type DiskOptions, type Image, writeImage } from "./disk.ts";
 import type { Recording, Snapshot, Step } from "./recording.ts";
@@ -180,7 +181,7 @@ async function faultsAfterCut(
     const store = new SqliteStore({ folder, sync: "none", clock: systemClock, log: silentLogger });
     try {
       const faults = store.check();
-      return faults.length > 0 ? [`not whole: ${faults.join("; ")}`] : judge(store, await store.load());
+      return faults.length > 0 ? [`not whole: ${faults.join("; ")}`] : judge(store, await storedState(store));
     } finally {
       await store.close();
     }

@@ -8,6 +8,7 @@ import { openDataFolder } from "../../../src/store/data-folder.ts";
 import { freeingDelayMs, syncIntervalMs } from "../../../src/store/limits.ts";
 import type { SyncPolicy } from "../../../src/store/options.ts";
 import { SqliteStore } from "../../../src/store/sqlite.ts";
+import { storedState } from "../../../src/store/stored-state.ts";
 import { Notes } from "./recording.ts";
 import { batch, lastBatch, waveBatches } from "./workload.ts";
 
@@ -32,7 +33,7 @@ async function write({ directory, sync, wave }: WriterPlan): Promise<void> {
   const notes = Notes.here();
   const store = new SqliteStore({ folder: openDataFolder(directory), sync, clock: hurried, log: silentLogger });
   const last = wave * waveBatches;
-  let next = lastBatch(await store.load()) + 1;
+  let next = lastBatch(await storedState(store)) + 1;
 
   const committed = (n: number) => {
     if (sync === "commit") notes.note(`${n}`);
