@@ -9,6 +9,8 @@ import {
   closeSync,
   constants,
   existsSync,
+  fdatasync,
+  fdatasyncSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -61,6 +63,10 @@ export interface DataFolder {
   readonly database: DatabaseSync;
   /** Left on its disk. */
   freeBytes(): number;
+  /** Has what is in the write-ahead log by now put on the disk itself, beside whatever this thread does meanwhile. */
+  syncLog(done: (error: Error | null) => void): void;
+  /** The same, and waits for it. */
+  syncLogNow(): void;
   /** What SQLite has found damaged, for the operator. */
   damage(cause: unknown): StoreUnusable;
   close(): void;
@@ -78,11 +84,11 @@ export function openDataFolder(directory: string): DataFolder {
   try {
     database = new DatabaseSync(file);
     prepare(database, file);
+    return new LockedFolder(directory, database);
   } catch (error) {
     database?.close();
     throw error instanceof StoreUnusable ? error : unusable(directory, file, error);
   }
-  return new LockedFolder(directory, database);
 }
 
 export function dataFileOf(directory: string): string {
@@ -141,10 +147,13 @@ function hasContent(file: string): boolean {
 class LockedFolder implements DataFolder {
   readonly directory: string;
   readonly database: DatabaseSync;
+  /** SQLite keeps it as long as the database is open, and holds no lock on it that closing this could take away. */
+  private readonly log: number;
 
   constructor(directory: string, database: DatabaseSync) {
     this.directory = directory;
     this.database = database;
+    this.log = openSync(path.join(directory, `${dataFileName}-wal`), "r+");
     // Only a hint for people: without it the lock holds all the same.
     ignoreFailure(() => writeFileSync(path.join(directory, pidFileName), `${process.pid}\n`));
   }
@@ -154,6 +163,14 @@ class LockedFolder implements DataFolder {
     return bavail * bsize;
   }
 
+  syncLog(done: (error: Error | null) => void): void {
+    fdatasync(this.log, done);
+  }
+
+  syncLogNow(): void {
+    fdatasyncSync(this.log);
+  }
+
   damage(cause: unknown): StoreUnusable {
     const { directory } = this;
     return corrupt(directory, path.join(directory, dataFileName), (cause as Error).message, cause);
@@ -161,6 +178,7 @@ class LockedFolder implements DataFolder {
 
   close(): void {
     ignoreFailure(() => rmSync(path.join(this.directory, pidFileName), { force: true }));
+    closeSync(this.log);
     this.database.close();
   }
 }

@@ -2,6 +2,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, write
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { until } from "../../test/support/until.ts";
 import { FakeClock } from "../base/fake-clock.ts";
 import type { Facts, Logger } from "../base/log.ts";
 import type { BrokerChange, Change, DeliveryChange } from "./change.ts";
@@ -20,8 +21,7 @@ import {
   syncIntervalMs,
 } from "./limits.ts";
 import { pragma } from "./sqlite-schema.ts";
-import type { SyncPolicy } from "./options.ts";
-import { SqliteStore } from "./sqlite.ts";
+import { type CommitMoment, SqliteStore, type SqliteStoreParts } from "./sqlite.ts";
 import { StoreUnavailable } from "./store.ts";
 import { storedState } from "./stored-state.ts";
 
@@ -37,10 +37,21 @@ let store: SqliteStore;
 const note = (message: string, _facts?: Facts) => logged.push(message);
 const log: Logger = { debug: note, info: note, warn: note, error: note };
 
-function open({ sync = "commit", freeBytes }: { sync?: SyncPolicy; freeBytes?: () => number } = {}): void {
+interface Opening extends Pick<Partial<SqliteStoreParts>, "sync" | "moment" | "lost"> {
+  freeBytes?: () => number;
+}
+
+function open({ sync = "commit", freeBytes, ...parts }: Opening = {}): void {
   folder = openDataFolder(path.join(root, "data"));
   if (freeBytes !== undefined) folder.freeBytes = freeBytes;
-  store = new SqliteStore({ folder, sync, clock, log });
+  store = new SqliteStore({ folder, sync, clock, log, ...parts });
+}
+
+/** From here on nothing is synced before the test says so, or `store` itself waits for it. */
+function holdSyncs(): { syncs: ((error: Error | null) => void)[] } {
+  const syncs: ((error: Error | null) => void)[] = [];
+  folder.syncLog = (done) => syncs.push(done);
+  return { syncs };
 }
 
 beforeEach(() => {
@@ -244,19 +255,27 @@ describe("what was committed", () => {
     expect(before.sessions).toMatchObject([{ queue: [{ state: "sent", packetIdentifier: 7 }] }]);
   });
 
-  for (const [sync, change, synchronous] of [
-    ["commit", owed("evt_1"), "FULL"],
-    ["commit", { ...owed("evt_1"), durability: "disk" } as Change, "NORMAL"],
-    ["commit", settled("evt_1"), "NORMAL"],
-    ["commit", { type: "settled", clientId: "a", position: 1 }, "NORMAL"],
-    ["commit", { type: "released", clientId: "a", position: 1 }, "FULL"],
-    ["interval", owed("evt_1"), "NORMAL"],
-    ["none", owed("evt_1"), "NORMAL"],
+  for (const [sync, change, waits] of [
+    ["commit", owed("evt_1"), true],
+    ["commit", { ...owed("evt_1"), durability: "disk" } as Change, false],
+    ["commit", settled("evt_1"), false],
+    ["commit", { type: "settled", clientId: "a", position: 1 }, false],
+    ["commit", { type: "released", clientId: "a", position: 1 }, true],
+    ["interval", owed("evt_1"), false],
+    ["none", owed("evt_1"), false],
   ] as const) {
-    test(`with sync = ${sync}, ${change.type}${"durability" in change ? ` (${change.durability})` : ""} ${synchronous === "FULL" ? "waits" : "does not wait"} for the disk`, async () => {
+    test(`with sync = ${sync}, ${change.type}${"durability" in change ? ` (${change.durability})` : ""} ${waits ? "waits" : "does not wait"} for the disk`, async () => {
       open({ sync });
-      await commit(change);
-      expect(pragma(folder.database, "synchronous")).toBe(synchronous === "FULL" ? 2 : 1);
+      const { syncs } = holdSyncs();
+      let isDone = false;
+      const committed = commit(change).then(() => (isDone = true));
+      if (waits) {
+        await until(() => syncs.length === 1, "the log is being synced");
+        expect(isDone).toBe(false);
+        syncs[0](null);
+      }
+      await committed;
+      expect(syncs).toHaveLength(waits ? 1 : 0);
     });
   }
 
@@ -266,17 +285,64 @@ describe("what was committed", () => {
   ] as const)
     test(`is synced at the end of the interval, once: ${what}`, async () => {
       open({ sync });
+      const { syncs } = holdSyncs();
       await commit({ ...owed("evt_1"), durability } as Change);
       await commit({ ...owed("evt_2"), durability } as Change);
-      const wal = path.join(root, "data", "hookmq.db-wal");
-      const length = statSync(wal).size;
-      clock.advance(syncIntervalMs);
-      expect(pragma(folder.database, "synchronous")).toBe(2);
-      const synced = statSync(wal).size;
-      expect(synced).toBeGreaterThan(length);
+      clock.advance(syncIntervalMs - 1);
+      expect(syncs).toHaveLength(0);
+      clock.advance(1);
+      expect(syncs).toHaveLength(1);
+      syncs[0](null);
       clock.advance(10 * syncIntervalMs);
-      expect(statSync(wal).size).toBe(synced);
+      expect(syncs).toHaveLength(1);
     });
+
+  test("what comes while the log is synced shares the next transaction, and is told after it", async () => {
+    const moments: CommitMoment[] = [];
+    open({ moment: (moment) => moments.push(moment) });
+    const { syncs } = holdSyncs();
+    const told: string[] = [];
+    const all = ["evt_1", "evt_2", "evt_3"].map((id, i) => async () => {
+      await commit(owed(id));
+      told.push(`${id} after ${syncs.length} syncs`);
+      return i;
+    });
+    const first = all[0]();
+    await until(() => syncs.length === 1, "the first is being synced");
+    const others = [all[1](), all[2]()];
+    syncs[0](null);
+    await until(() => syncs.length === 2, "the others are");
+    syncs[1](null);
+    await Promise.all([first, ...others]);
+    expect(told).toEqual(["evt_1 after 1 syncs", "evt_2 after 2 syncs", "evt_3 after 2 syncs"]);
+    expect(moments.filter((moment) => moment === "committed")).toHaveLength(2);
+  });
+
+  test("a disk that fails to sync has lost what it had: nobody is told, nothing more is written", async () => {
+    const lost: Error[] = [];
+    open({ lost: (error) => lost.push(error) });
+    const { syncs } = holdSyncs();
+    const told: unknown[] = [];
+    store.commit([owed("evt_1")], (error) => told.push(error));
+    await until(() => syncs.length === 1, "the log is being synced");
+    syncs[0](Object.assign(new Error("EIO: i/o error, fdatasync"), { code: "EIO" }));
+    store.commit([owed("evt_2")], (error) => told.push(error));
+    await new Promise(setImmediate);
+    expect(lost).toMatchObject([{ message: "the disk has lost what was written to it", cause: { code: "EIO" } }]);
+    expect(told).toEqual([]);
+    expect(syncs).toHaveLength(1);
+  });
+
+  test("whoever asks what is there hears of it after a sync that was under way", async () => {
+    open();
+    const { syncs } = holdSyncs();
+    const committed = commit(owed("evt_1"));
+    await until(() => syncs.length === 1, "the log is being synced");
+    expect(store.check()).toEqual([]);
+    await committed;
+    syncs[0](null);
+    expect(syncs).toHaveLength(1);
+  });
 });
 
 describe("owed deliveries", () => {

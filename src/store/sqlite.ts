@@ -1,11 +1,13 @@
 /**
  * The engine that keeps: SQLite with a write-ahead log, on the thread of the back.
  *
- *   handed in ──turn of the loop ends──→ one transaction ──COMMIT──→ done
+ *   handed in ──turn of the loop ends──→ one transaction ──COMMIT──→ in the log ──synced──→ done
  *                                              └──any failure──→ rolled back; refused, with what may build on it
  *
- * What the broker hands in during one turn of the event loop, and all that has come while a transaction was being synced,
- * shares the next transaction. What webhooks record is nobody's to wait for: it joins, or goes a moment later. All state is in the tables, so a transaction that fails leaves nothing to be set right.
+ * What the broker hands in during one turn of the event loop, and all that has come while the log was being synced, shares
+ * the next transaction. The thread does not wait for the disk: it syncs the log itself, beside what else there is to do
+ * (docs/decisions/synced-beside.md). What webhooks record is nobody's to wait for: it joins, or goes a moment later. All
+ * state is in the tables, so a transaction that fails leaves nothing to be set right.
  */
 import { closeSync, openSync, rmSync } from "node:fs";
 import { backup, type DatabaseSync, type StatementSync } from "node:sqlite";
@@ -54,10 +56,12 @@ export interface SqliteStoreParts {
   log: Logger;
   /** Told where a transaction is: for tests that end the process there. */
   moment?: (moment: CommitMoment) => void;
+  /** The disk has lost what was written. Without it: the thread ends by this error, and the process with it. */
+  lost?: (error: Error) => void;
 }
 
-/** Around one transaction: not begun, begun, all written, committed and nobody told, everybody told. */
-export const commitMoments = ["asked", "begun", "written", "committed", "told"] as const;
+/** Around one transaction: not begun, begun, all written, committed, on the disk itself and nobody told, everybody told. */
+export const commitMoments = ["asked", "begun", "written", "committed", "synced", "told"] as const;
 export type CommitMoment = (typeof commitMoments)[number];
 
 interface Batch {
@@ -93,24 +97,33 @@ export class SqliteStore implements Engine {
   private flushing: NodeJS.Immediate | undefined;
   private closed = false;
   private nextPosition: number;
-  /** As SQLite is told; it begins with FULL. */
-  private syncsCommits = true;
+  /** In the log, and being synced: nobody has been told yet. */
+  private unsynced: readonly Batch[] | undefined;
+  /** The last sync that was begun, until it is over. */
+  private syncing: Promise<void> | undefined;
   private recordTimer: Timer | undefined;
   private syncTimer: Timer | undefined;
   private readonly probing: Timer;
   /** Once a page was found damaged, nothing is written any more: whoever starts it again hears of it. */
   private damaged: Failure | undefined;
+  /** A sync has failed: what was written may be there or not. Nothing more is written, and nobody is told. */
+  private loss: Failure | undefined;
   private freeingTimer: Timer | undefined;
   private hasFreed = false;
   private backingUp: Promise<void> | undefined;
   private readonly moment: (moment: CommitMoment) => void;
+  private readonly lost: (error: Error) => void;
   trouble: string | undefined;
   onTrouble: Store["onTrouble"];
 
-  constructor({ folder, sync, clock, log, moment = () => {} }: SqliteStoreParts) {
+  constructor({ folder, sync, clock, log, moment = () => {}, lost = endThread }: SqliteStoreParts) {
     this.moment = moment;
+    this.lost = lost;
     this.folder = folder;
     this.database = folder.database;
+    // Commits are written, and synced by us. SQLite goes on syncing what its own safety needs: the log before it is carried
+    // over, the data file after that.
+    this.database.exec("PRAGMA synchronous = NORMAL");
     this.sync = sync;
     this.clock = clock;
     this.log = log;
@@ -204,7 +217,8 @@ export class SqliteStore implements Engine {
     if (this.closed) return;
     this.closed = true;
     clearImmediate(this.flushing);
-    this.writeAll();
+    if (this.loss === undefined) this.writeAll();
+    await this.syncing;
     this.probing.cancel();
     this.recordTimer?.cancel();
     this.syncTimer?.cancel();
@@ -226,7 +240,10 @@ export class SqliteStore implements Engine {
     this.flushing = undefined;
     this.recordTimer?.cancel();
     this.recordTimer = undefined;
+    // What comes while the last transaction is being synced goes with the next.
+    if (this.unsynced !== undefined) return;
     if (this.waiting.length > 0) this.writeNext();
+    if (this.unsynced !== undefined) return;
     // What is over the bound, or was handed in meanwhile.
     if (this.waiting.length > 0) this.flushing ??= setImmediate(() => this.flush());
     else this.freeSoon(freeingDelayMs);
@@ -246,6 +263,45 @@ export class SqliteStore implements Engine {
     });
     if (this.write(writable) && failure === undefined) this.hasSucceeded();
     this.refuseWhatBuildsOn(group);
+    if (this.sync === "commit" && group.some(isAwaited)) this.syncThenTell(group);
+    else this.tell(group);
+  }
+
+  private syncThenTell(group: readonly Batch[]): void {
+    this.unsynced = group;
+    this.syncing = new Promise((resolve) => {
+      this.folder.syncLog((error) => {
+        resolve();
+        // Somebody could not wait so long, and it is over already.
+        if (this.unsynced !== group) return;
+        this.hasSynced(error);
+        if (this.waiting.length > 0) this.flushing ??= setImmediate(() => this.flush());
+        else this.freeSoon(freeingDelayMs);
+      });
+    });
+  }
+
+  /**
+   * A sync that fails may have lost what was written before it, and a second one would not say so: only a new start, which
+   * reads what is really there, can be sure. So the process ends, with nobody told anything.
+   */
+  private hasSynced(error: Error | null): void {
+    if (error !== null) {
+      const facts = { folder: this.folder.directory, error };
+      this.log.error(
+        "the disk has failed to sync: HookMQ ends, and a new start goes on from what is really there",
+        facts,
+      );
+      this.loss = { cause: error };
+      return this.lost(new Error("the disk has lost what was written to it", { cause: error }));
+    }
+    this.moment("synced");
+    const group = this.unsynced!;
+    this.unsynced = undefined;
+    this.tell(group);
+  }
+
+  private tell(group: readonly Batch[]): void {
     for (const { done, firstPosition, failure } of group) {
       if (failure === undefined) done(undefined, firstPosition);
       else done(new StoreUnavailable("commit", failure));
@@ -307,7 +363,6 @@ export class SqliteStore implements Engine {
     const draft = new Draft(this.writer, this.nextPosition);
     this.moment("asked");
     try {
-      this.syncCommits(this.sync === "commit" && group.some(({ changes }) => changes.some(isPromised)));
       this.begin.run();
       this.moment("begun");
       for (const batch of group) {
@@ -324,7 +379,7 @@ export class SqliteStore implements Engine {
     }
     this.nextPosition = draft.nextPosition;
     const isWanted = this.sync === "interval" || (this.sync === "commit" && group.some(isWantedSoon));
-    if (isWanted && !this.syncsCommits) this.syncTimer ??= this.clock.after(syncIntervalMs, () => this.syncNow());
+    if (isWanted) this.syncTimer ??= this.clock.after(syncIntervalMs, () => this.syncSoon());
     return undefined;
   }
 
@@ -358,7 +413,7 @@ export class SqliteStore implements Engine {
     }
     if (this.trouble === undefined) return;
     try {
-      this.syncCommits(true);
+      // The least that can be written.
       this.database.exec(`PRAGMA user_version = ${newestFormat}`);
       this.hasSucceeded();
     } catch (cause) {
@@ -366,22 +421,12 @@ export class SqliteStore implements Engine {
     }
   }
 
-  /** Before a transaction: is its COMMIT to wait for the disk? */
-  private syncCommits(wanted: boolean): void {
-    if (this.syncsCommits === wanted) return;
-    this.database.exec(`PRAGMA synchronous = ${wanted ? "FULL" : "NORMAL"}`);
-    this.syncsCommits = wanted;
-  }
-
-  /** A synced COMMIT takes with it all that was written before; writing the format once more is the least it can hold. */
-  private syncNow(): void {
+  /** What nobody waits for. */
+  private syncSoon(): void {
     this.syncTimer = undefined;
-    try {
-      this.syncCommits(true);
-      this.database.exec(`PRAGMA user_version = ${newestFormat}`);
-    } catch (cause) {
-      this.hasFailed(cause);
-    }
+    if (this.unsynced === undefined) this.syncThenTell([]);
+    // What is being synced now may have begun before the last of it was written.
+    else this.syncTimer = this.clock.after(syncIntervalMs, () => this.syncSoon());
   }
 
   private freeSoon(delayMs: number): void {
@@ -430,7 +475,23 @@ export class SqliteStore implements Engine {
   }
 
   private writeAll(): void {
-    while (this.waiting.length > 0) this.writeNext();
+    this.finishSync();
+    while (this.waiting.length > 0 && this.loss === undefined) {
+      this.writeNext();
+      this.finishSync();
+    }
+  }
+
+  /** Waits for the disk, where somebody waits for that. */
+  private finishSync(): void {
+    if (this.unsynced === undefined || this.loss !== undefined) return;
+    let failure: Error | null = null;
+    try {
+      this.folder.syncLogNow();
+    } catch (error) {
+      failure = error as Error;
+    }
+    this.hasSynced(failure);
   }
 
   /**
@@ -476,6 +537,16 @@ export class SqliteStore implements Engine {
     // As loud as what it ends.
     this.log.warn("the store writes again", { folder: this.folder.directory });
   }
+}
+
+function isAwaited({ changes, failure }: Batch): boolean {
+  return failure === undefined && changes.some(isPromised);
+}
+
+function endThread(error: Error): void {
+  setImmediate(() => {
+    throw error;
+  });
 }
 
 /** Is somebody told that it is safe? What ends something is not: a power cut may undo it, and then it is done once more. */
