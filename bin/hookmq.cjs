@@ -9,12 +9,15 @@ const path = require("node:path");
 const { pathToFileURL } = require("node:url");
 
 const WANTED_MAJOR = 24;
+// Young objects get 16 MiB, not up to 64: a broker that was busy once would keep those for good. Throughput is the same.
+const SMALL_NURSERY = "--max-semi-space-size=16";
 const root = path.join(__dirname, "..");
 const source = path.join(root, "src", "cli", "main.ts");
 // A checkout runs its source as it is; the published package carries the compiled dist/ and no src/.
 const entry = fs.existsSync(source) ? source : path.join(root, "dist", "cli", "main.js");
 
 if (Number(process.versions.node.split(".")[0]) >= WANTED_MAJOR) {
+  takeSmallNursery();
   // Compiled once, every later command starts in a third of the time. Beside our own files, where only their owner writes;
   // where that is not to be had, all is as without.
   require("node:module").enableCompileCache(path.join(root, "node_modules", ".cache", "hookmq"));
@@ -24,6 +27,15 @@ if (Number(process.versions.node.split(".")[0]) >= WANTED_MAJOR) {
   });
 } else {
   runOn(platformNode());
+}
+
+// Node takes this at its start only: the broker begins again as the same process, where the system can do that.
+function takeSmallNursery() {
+  const isBroker = process.argv[2] === "start" || process.argv[2] === "restart";
+  const isTaken = `${process.execArgv} ${process.env.NODE_OPTIONS}`.includes("max-semi-space-size");
+  if (!isBroker || isTaken || process.platform === "win32" || process.execve === undefined) return;
+  const args = [process.execPath, SMALL_NURSERY, ...process.execArgv, process.argv[1], ...process.argv.slice(2)];
+  process.execve(process.execPath, args);
 }
 
 function platformNode() {
@@ -43,7 +55,7 @@ function platformNode() {
 
 function runOn(node) {
   const { spawn } = require("node:child_process");
-  const child = spawn(node, [__filename, ...process.argv.slice(2)], { stdio: "inherit" });
+  const child = spawn(node, [SMALL_NURSERY, __filename, ...process.argv.slice(2)], { stdio: "inherit" });
   child.on("error", (error) => {
     console.error(`hookmq could not start ${node}: ${error.message}`);
     process.exit(1);

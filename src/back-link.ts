@@ -106,7 +106,7 @@ export class BackLink implements Store {
   private receive(message: FromBack): void {
     if (typeof message === "number") return this.committed(message);
     if (message instanceof ArrayBuffer) {
-      this.take?.(decodeChanges(message, { shared: true }));
+      this.take?.(decodeChanges(message));
       return;
     }
     switch (message.type) {

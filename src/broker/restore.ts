@@ -156,7 +156,15 @@ export class Restoring {
   }
 
   private keptMessage(stored: StoredMessage): KeptMessage {
-    const { payload, qos, retain, acceptedAt, expiresAt, publisherClientId: clientId, publisherUserName: userName } = stored;
+    const {
+      payload,
+      qos,
+      retain,
+      acceptedAt,
+      expiresAt,
+      publisherClientId: clientId,
+      publisherUserName: userName,
+    } = stored;
     const properties = asBuffer(stored.properties);
     // What is the same for many is there once: a backlog is mostly of few topics and few publishers.
     let topic = this.topics.get(stored.topicName);

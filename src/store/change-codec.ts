@@ -3,8 +3,8 @@
  * another until the end: a tag, then the fields in the order written here. Counts, identifiers and lengths are varints
  * (7 bits a byte, lowest first); times and spans are 64-bit floats, so that any number survives; strings are UTF-8.
  *
- * Decoded values own their bytes, unless asked otherwise: a view would keep the whole batch alive for as long as one delivery
- * waits.
+ * Decoded payloads and bodies are views of the batch, most of which is written to the disk and forgotten. Who keeps one for
+ * longer copies it, or it would keep the whole batch alive.
  * Decoding is strict. Both ends are ours, so what does not decode is a bug, and throws.
  */
 import type { QoS } from "../mqtt/packet.ts";
@@ -48,9 +48,8 @@ export class ChangeEncoder {
   }
 }
 
-/** `shared`: payloads are views of the batch, for what is there at a start: its parts come and go together. */
-export function decodeChanges(batch: ArrayBuffer, { shared = false } = {}): BrokerChange[] {
-  const from = new Reader(batch, shared);
+export function decodeChanges(batch: ArrayBuffer): BrokerChange[] {
+  const from = new Reader(batch);
   const changes: BrokerChange[] = [];
   while (!from.done) changes.push(readChange(from));
   return changes;
@@ -407,11 +406,9 @@ class Writer {
 class Reader {
   private readonly from: Buffer;
   private readonly view: DataView;
-  private readonly shared: boolean;
   private at = 0;
 
-  constructor(batch: ArrayBuffer, shared: boolean) {
-    this.shared = shared;
+  constructor(batch: ArrayBuffer) {
     this.from = Buffer.from(batch);
     this.view = new DataView(batch);
   }
@@ -461,9 +458,7 @@ class Reader {
   bytes(): Uint8Array {
     const length = this.count();
     const start = this.advance(length);
-    if (this.shared) return this.from.subarray(start, start + length);
-    // Small ones share Node's pool of 8 KiB: a tenth of the cost of an ArrayBuffer each.
-    return Buffer.from(this.from.subarray(start, start + length));
+    return this.from.subarray(start, start + length);
   }
 
   private advance(bytes: number): number {

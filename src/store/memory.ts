@@ -112,7 +112,7 @@ export class MemoryStore implements Engine {
     switch (change.type) {
       case "message-kept":
         if (this.messages.has(change.messageId)) return;
-        this.messages.set(change.messageId, { message: change.message, references: 0 });
+        this.messages.set(change.messageId, { message: ownCopy(change.message), references: 0 });
         this.unnamed.add(change.messageId);
         return;
       case "session-opened":
@@ -296,4 +296,9 @@ function toStoredSession(session: Session): StoredSession {
     queue: [...session.queue.values()].sort((a, b) => a.position - b.position),
     received: [...session.received],
   };
+}
+
+/** What came may share its bytes with a batch. */
+function ownCopy(message: StoredMessage): StoredMessage {
+  return { ...message, payload: Buffer.from(message.payload), properties: Buffer.from(message.properties) };
 }
