@@ -67,6 +67,11 @@ const silenceMsMax = 10_000;
 const durableRate = 2_000;
 const backlogPublishers = 50;
 const everyEvent = "bench/#";
+const forNobody = [
+  { shape: "fan-in", publishers: 50, subscribers: 1 },
+  { shape: "fan-out", publishers: 1, subscribers: 1_000 },
+  { shape: "pairs", publishers: 100, subscribers: 100 },
+] as const;
 
 export const scenarios: readonly Scenario[] = [
   {
@@ -226,18 +231,21 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: "disk-for-nobody",
-    says: "fan-in with the disk there and nothing to keep: HookMQ on disk beside itself in memory",
+    says: "fan-in, fan-out and pairs with the disk there and nothing to keep: HookMQ on disk beside itself in memory",
     peers: oursWithAndWithoutDisk,
     runs: 7,
     cells: (settings) =>
       typical(
         settings,
         settings.qos.filter((qos) => qos < 2),
-      ).map((cell) => ({
-        ...cell,
-        figures: [...throughput, "brokerMicrosPerMessage"],
-        job: flow(settings, cell, { shape: "fan-in", publishers: 50, subscribers: 1 }),
-      })),
+      ).flatMap((cell) =>
+        forNobody.map((load) => ({
+          ...cell,
+          variant: load.shape,
+          figures: [...throughput, "brokerMicrosPerMessage"] as const,
+          job: flow(settings, cell, load),
+        })),
+      ),
   },
   {
     name: "backlog",

@@ -15,6 +15,8 @@ export interface Orders {
   killAt?: { moment: CommitMoment; reached: number };
   /** While there is such a file, the disk says that nothing of it is free. */
   fullWhile?: string;
+  /** Environment of the process, for a layer below it. */
+  layer?: Record<string, string>;
   /** Acknowledges these and never keeps them: to see whether the judge finds out. */
   forgets?: readonly Change["type"][];
 }

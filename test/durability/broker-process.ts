@@ -24,7 +24,8 @@ export class BrokerProcess {
   private isOver = false;
 
   constructor(settings: Settings, orders: Orders) {
-    const env = { PATH: process.env.PATH, NODE_COMPILE_CACHE: compileCache, HOOKMQ_ORDERS: JSON.stringify(orders) };
+    const common = { PATH: process.env.PATH, NODE_COMPILE_CACHE: compileCache };
+    const env = { ...common, ...orders.layer, HOOKMQ_ORDERS: JSON.stringify(orders) };
     const child = spawn(execPath, [brokerFile, JSON.stringify(settings)], { env, stdio: ["ignore", "pipe", "pipe"] });
     this.child = child;
     child.stderr.setEncoding("utf8").on("data", (text: string) => {

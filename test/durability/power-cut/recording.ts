@@ -43,12 +43,13 @@ const kinds = [
 /** length, kind, inode, offset, length of the path, thread; then the path, then data. */
 const headBytes = 32;
 
-/** Builds the layer in `folder`; what cannot be built skips the test that calls this, aloud. */
-export function buildLayer(folder: string, skip: (note: string) => never): string {
+const journalLayer = path.join(import.meta.dirname, "journal.c");
+
+/** Builds a layer in `folder`; what cannot be built skips the test that calls this, aloud. */
+export function buildLayer(folder: string, skip: (note: string) => never, source = journalLayer): string {
   if (process.platform !== "linux") skip("what a process does to its files is recorded on Linux only");
   const compiler = witness("cc", skip);
-  const library = path.join(folder, "journal.so");
-  const source = path.join(import.meta.dirname, "journal.c");
+  const library = path.join(folder, `${path.basename(source, ".c")}.so`);
   const { status, stderr } = spawnSync(
     compiler,
     ["-O1", "-shared", "-fPIC", "-o", library, source, "-ldl", "-lpthread"],
