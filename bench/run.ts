@@ -162,7 +162,7 @@ async function runOnce({ peer, cell, place }: { peer: PeerName; cell: Cell; plac
 
 async function runLoad(peer: PeerName, cell: Cell, place: Place): Promise<LoadResult> {
   const sinkPort = cell.webhook && (await freePort());
-  const webhook = cell.webhook && { url: `http://127.0.0.1:${sinkPort}/`, topicFilter: cell.webhook.topicFilter };
+  const webhook = cell.webhook && { ...cell.webhook, url: `http://127.0.0.1:${sinkPort}/` };
   const forLatency = cell.job.kind === "flow" && cell.job.rate !== undefined;
   const broker = await startBroker(peers[peer], { ...place, webhook, forLatency });
   const sink = cell.webhook && { ...cell.webhook.sink, port: sinkPort };

@@ -3,7 +3,7 @@ import type { BacklogPlan } from "./backlog.ts";
 import type { ConnectJob, FigureName, FlowJob, SinkJob } from "./load/job.ts";
 import type { Qos } from "./load/packets.ts";
 import { textStamp } from "./load/stamp.ts";
-import type { PeerName } from "./peers/peers.ts";
+import type { EventWishes, PeerName } from "./peers/peers.ts";
 
 export interface Settings {
   qos: readonly Qos[];
@@ -43,7 +43,7 @@ export interface Cell {
   addedTo?: PeerName;
   job: Unaddressed<FlowJob> | Unaddressed<ConnectJob> | BacklogPlan;
   /** For webhooks: the messages that are events, and the receiver. */
-  webhook?: { topicFilter: string; sink: Omit<SinkJob, "port"> };
+  webhook?: EventWishes & { sink: Omit<SinkJob, "port"> };
 }
 
 const peersByDefault: readonly PeerName[] = ["hookmq", "mosquitto", "aedes"];
@@ -67,6 +67,18 @@ const silenceMsMax = 10_000;
 const durableRate = 2_000;
 const backlogPublishers = 50;
 const everyEvent = "bench/#";
+const eventsPerRequest = [
+  { variant: "one a request", batchEvents: undefined, outstandingMax: webhookOutstandingMax },
+  { variant: "100 a request", batchEvents: 100, outstandingMax: 10 * webhookOutstandingMax },
+];
+const durableEvents: readonly FigureName[] = [
+  "eventsPerSecond",
+  "brokerMicrosPerMessage",
+  "eventMicrosP50",
+  "eventMicrosP99",
+  "ackMicrosP50",
+  "ackMicrosP99",
+];
 const forNobody = [
   { shape: "fan-in", publishers: 50, subscribers: 1 },
   { shape: "fan-out", publishers: 1, subscribers: 1_000 },
@@ -189,18 +201,25 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: "durable-webhook",
-    says: "the webhook scenario with nothing acknowledged before its event is on the disk",
-    peers: oursWithAndWithoutDisk,
+    says: "the webhook scenario with nothing acknowledged before its event is on the disk: signed requests, one event or up to 100 in each",
+    peers: [...oursWithAndWithoutDisk, "post-loop"],
     cells: (settings) =>
-      typicalEvent(settings).map((cell) => ({
-        ...cell,
-        figures: ["eventsPerSecond", "eventMicrosP50", "eventMicrosP99", "ackMicrosP50", "ackMicrosP99"],
-        job: {
-          ...flow(settings, cell, { shape: "to-webhook", publishers: 50, subscribers: 0 }),
-          outstandingMax: webhookOutstandingMax,
-        },
-        webhook: { topicFilter: everyEvent, sink: { answers: "ok", expectsAll: true } },
-      })),
+      typicalEvent(settings).flatMap((cell) =>
+        eventsPerRequest.map(({ variant, batchEvents, outstandingMax }) => ({
+          ...cell,
+          variant,
+          figures: durableEvents,
+          // One request an event is all it does.
+          peers: batchEvents === undefined ? undefined : oursWithAndWithoutDisk,
+          job: { ...flow(settings, cell, { shape: "to-webhook", publishers: 50, subscribers: 0 }), outstandingMax },
+          webhook: {
+            topicFilter: everyEvent,
+            batchEvents,
+            signed: true,
+            sink: { answers: "ok" as const, expectsAll: true },
+          },
+        })),
+      ),
   },
   {
     name: "durable-latency",

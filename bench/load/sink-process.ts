@@ -75,9 +75,18 @@ setInterval(() => {
   });
 }, progressMs);
 
+/** One event, or several: within a JSON string the mark would be escaped. */
 function take(body: Buffer): void {
-  const at = body.indexOf(payloadMark) + payloadMark.length;
-  if (at < payloadMark.length || body.length < at + textStamp.bytes) {
+  let at = body.indexOf(payloadMark);
+  if (at < 0) malformed++;
+  for (; at >= 0; at = body.indexOf(payloadMark, at)) {
+    at += payloadMark.length;
+    takeEvent(body, at);
+  }
+}
+
+function takeEvent(body: Buffer, at: number): void {
+  if (body.length < at + textStamp.bytes) {
     malformed++;
     return;
   }

@@ -18,16 +18,33 @@ export interface Peer {
   command(start: PeerStart): readonly [file: string, ...args: string[]];
 }
 
+/** Which messages are events, and how they are sent. */
+export interface EventWishes {
+  topicFilter: string;
+  /** So many events in a request, at most. */
+  batchEvents?: number;
+  /** Every request has a signature. */
+  signed?: boolean;
+}
+
 export interface PeerStart {
   port: number;
   folder: string;
   /** HookMQ only: where events go, which messages are events, and how many bytes of them may wait. */
-  webhook?: { url: string; topicFilter: string; queueBytesMax?: number };
+  webhook?: EventWishes & { url: string; queueBytesMax?: number };
   /** Waiting times are measured, not how much goes through. */
   forLatency?: boolean;
 }
 
-export const peerNames = ["hookmq-disk", "hookmq", "mosquitto", "mosquitto-persistent", "aedes", "echo"] as const;
+export const peerNames = [
+  "hookmq-disk",
+  "hookmq",
+  "mosquitto",
+  "mosquitto-persistent",
+  "aedes",
+  "post-loop",
+  "echo",
+] as const;
 export type PeerName = (typeof peerNames)[number];
 
 /** HookMQ itself, the one to judge first: in a run of both, the disk's figure is the one that is compared. */
@@ -37,6 +54,7 @@ export const onDisk: readonly PeerName[] = ["hookmq-disk", "mosquitto-persistent
 
 const inflightMessagesMax = 1000;
 const queuedMessagesMax = 1_000_000;
+const batchWaitMs = 5;
 
 const hookmq: Peer = hookmqWith("hookmq", {
   store: () => "store.engine = memory",
@@ -76,6 +94,10 @@ function webhookSection(of: NonNullable<PeerStart["webhook"]> & { durability: st
     "webhook {",
     `  url = "${of.url}"`,
     `  durability = ${of.durability}`,
+    ...(of.batchEvents === undefined
+      ? []
+      : [`  batch { max_events = ${of.batchEvents}, max_wait = ${batchWaitMs}ms }`]),
+    ...(of.signed === true ? [`  secret = "whsec_${Buffer.alloc(24, "bench").toString("base64")}"`] : []),
     ...(of.queueBytesMax === undefined ? [] : [`  queue.max_bytes = ${of.queueBytesMax}`]),
     `  events = [ { event = "on_message_publish", topic = "${of.topicFilter}" } ]`,
     "}",
@@ -128,6 +150,19 @@ const aedes: Peer = {
   command: ({ port }) => [process.execPath, fileURLToPath(new URL("aedes.ts", import.meta.url)), String(port)],
 };
 
+/** No broker at all: what the HTTP client alone can do. */
+const postLoop: Peer = {
+  name: "post-loop",
+  missing: () => undefined,
+  version: () => packageVersion(inRoot("node_modules/undici/package.json")),
+  command: ({ port, webhook }) => [
+    process.execPath,
+    fileURLToPath(new URL("post-loop.ts", import.meta.url)),
+    String(port),
+    webhook?.url ?? "http://127.0.0.1:9/",
+  ],
+};
+
 /** No broker at all: what the generator itself can carry. */
 const echo: Peer = {
   name: "echo",
@@ -142,6 +177,7 @@ export const peers: Record<PeerName, Peer> = {
   mosquitto,
   "mosquitto-persistent": mosquittoPersistent,
   aedes,
+  "post-loop": postLoop,
   echo,
 };
 
