@@ -53,6 +53,10 @@ class Refusal(Exception):
         self.status = status
 
 
+class Gone(Exception):
+    """The peer has left in the middle of its request."""
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Head and body of an answer leave in one segment; none waits for the other's acknowledgement.
@@ -66,8 +70,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except Refusal as refusal:
             note(f"answered {refusal.status}: {refusal}")
             self.answer(refusal.status, str(refusal))
-        except ConnectionError:
-            # It went away in the middle of its request.
+        except Gone:
+            # Nobody is there to hear an answer.
             self.close_connection = True
         except Exception:
             note(f"answered 500: {traceback.format_exc()}")
@@ -99,7 +103,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise Refusal(413, f"a body may have {BODY_BYTES_MAX} bytes")
         body = self.rfile.read(length)
         if len(body) < length:
-            raise ConnectionResetError
+            raise Gone
         return body
 
     def discard(self, length):
@@ -109,7 +113,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         while left > 0:
             chunk = self.rfile.read(min(left, 65536))
             if not chunk:
-                raise ConnectionResetError
+                raise Gone
             left -= len(chunk)
 
     def answer(self, status, text):
