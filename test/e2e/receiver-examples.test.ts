@@ -160,7 +160,12 @@ describe.each([
 
   test("refuses to start with a secret that is none, or a state that cannot be", async ({ place, skip }) => {
     const occupied = place.write("occupied", "");
-    const wrong = [{ WEBHOOK_SECRET: "" }, { WEBHOOK_SECRET: "whsec_no!" }, { STATE: occupied }, { PORT: "many" }];
+    const wrong: Environment[] = [
+      { WEBHOOK_SECRET: "" },
+      { WEBHOOK_SECRET: "whsec_no!" },
+      { STATE: occupied },
+      { PORT: "many" },
+    ];
     for (const env of wrong) {
       const program = runExample(place, example.command(skip), example.file, { WEBHOOK_SECRET: secret, ...env });
       assert.equal(await program.exitCode(), 1);
