@@ -404,7 +404,8 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	defer seen.file.Close()
+	// Another file than now, once ids have been rotated.
+	defer func() { _ = seen.file.Close() }()
 	listener, err := net.Listen("tcp", net.JoinHostPort(setting("HOST", "127.0.0.1"), setting("PORT", "8888")))
 	if err != nil {
 		return err
