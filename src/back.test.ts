@@ -6,6 +6,7 @@ import type { BrokerChange, Durability } from "./store/change.ts";
 import { MemoryStore } from "./store/memory.ts";
 import { StoreUnavailable } from "./store/store.ts";
 import type { Sender } from "./webhook/attempt.ts";
+import { noFacts } from "./webhook/fake-endpoint.ts";
 import type { EndpointOptions } from "./webhook/options.ts";
 
 const endpoint: EndpointOptions = {
@@ -51,7 +52,7 @@ class HeldSender implements Sender {
 
   send(delivery: Parameters<Sender["send"]>[0], settled: Parameters<Sender["send"]>[1]): void {
     this.sent.push(delivery.owed.deliveryId);
-    this.waiting.push(() => settled({ kind: "accepted" }));
+    this.waiting.push(() => settled({ kind: "accepted" }, noFacts));
   }
 
   settle(): void {

@@ -11,7 +11,7 @@ import { due, start } from "./delivery.ts";
 import { endpointOptions, owedDelivery } from "./fake-endpoint.ts";
 import { answerBytesMax, answerExcerptBytesMax } from "./limits.ts";
 import type { EndpointOptions } from "./options.ts";
-import type { Outcome } from "./outcome.ts";
+import type { AttemptFacts, Outcome } from "./outcome.ts";
 
 const opened: (() => Promise<unknown>)[] = [];
 
@@ -68,6 +68,9 @@ function delivery(body: string | Uint8Array = '{"a":1}', deliveryId = "evt_1"): 
 
 const attempt = (sender: Sender, what = delivery()): Promise<Outcome> =>
   new Promise((resolve) => sender.send(what, resolve));
+
+const factsOf = (sender: Sender, what = delivery()): Promise<AttemptFacts> =>
+  new Promise((resolve) => sender.send(what, (_outcome, facts) => resolve(facts)));
 
 const ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -139,6 +142,30 @@ describe("the request", () => {
   test("is refused for a header that would break out of its line", () => {
     const headers = [["x", "a\r\nevil: 1"]] as const;
     assert.throws(() => senderFor("http://127.0.0.1:1", { headers }), /let through the header x/);
+  });
+});
+
+describe("what is remembered of an attempt", () => {
+  test("is its status, how long it took and the beginning of the answer, whatever the status", async () => {
+    const { url } = await serve((request, response) => {
+      request.resume();
+      setTimeout(() => response.writeHead(request.url === "/no" ? 422 : 202).end("wörd ".repeat(1_000)), 30);
+    });
+    for (const [path, status] of [
+      ["/yes", 202],
+      ["/no", 422],
+    ] as const) {
+      const facts = await factsOf(senderFor(url + path));
+      assert.equal(facts.status, status);
+      assert.ok(facts.durationMs >= 25 && facts.durationMs < 2_000, `${facts.durationMs} ms`);
+      assert.ok(facts.excerpt.startsWith("wörd wörd ") && facts.excerpt.length <= answerExcerptBytesMax);
+    }
+  });
+
+  test("is no status where there was no answer", async () => {
+    const { url } = await serveBytes((socket) => socket.resetAndDestroy());
+    const { status, excerpt } = await factsOf(senderFor(url));
+    assert.deepEqual({ status, excerpt }, { status: undefined, excerpt: "" });
   });
 });
 

@@ -5,7 +5,7 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Attempting } from "./delivery.ts";
 import type { EndpointOptions } from "./options.ts";
-import type { Outcome } from "./outcome.ts";
+import type { AttemptFacts, Outcome } from "./outcome.ts";
 import type { RequestHead } from "./request-head.ts";
 import { assert } from "../base/assert.ts";
 import { Client, type Dispatcher } from "undici";
@@ -21,10 +21,13 @@ import {
 import { cancelled, judgeAnswer, judgeFailure } from "./outcome.ts";
 import { requestHead } from "./request-head.ts";
 
+/** Is told how an attempt ended. */
+export type Settled = (outcome: Outcome, facts: AttemptFacts) => void;
+
 /** Makes attempts for one endpoint. The dispatcher never has more than `poolSize` under way. */
 export interface Sender {
   /** `settled` is called exactly once, after `send` has returned. */
-  send(delivery: Attempting, settled: (outcome: Outcome) => void): void;
+  send(delivery: Attempting, settled: Settled): void;
   /** Takes back what is under way (as `cancelled`) and closes every connection. */
   close(): Promise<void>;
 }
@@ -53,14 +56,15 @@ class HttpSender implements Sender {
     this.head = requestHead(options, version);
   }
 
-  send(delivery: Attempting, settled: (outcome: Outcome) => void): void {
+  send(delivery: Attempting, settled: Settled): void {
     assert(!this.closing, "a closed sender sends nothing");
     const connection = this.idle.pop() ?? this.open();
     this.sweep ??= this.clock.every(sweepMs(this.options.attemptTimeoutMs), () => this.endOverdue());
     const exchange = new Exchange(connection, delivery, this.clock.monotonic(), (answered) => {
       connection.exchange = undefined;
       if (this.connections.has(connection)) this.idle.push(connection);
-      settled(this.closing && !answered ? cancelled : exchange.outcome(this.clock.now()));
+      const outcome = this.closing && !answered ? cancelled : exchange.outcome(this.clock.now());
+      settled(outcome, exchange.facts(this.clock.monotonic()));
     });
     connection.exchange = exchange;
     connection.client.dispatch(requestOf(this.head, delivery), exchange);
@@ -159,6 +163,11 @@ class Exchange implements Dispatcher.DispatchHandler {
     return judgeFailure({ code: failureCode, free: reused && !answerBegun && !delivery.resent });
   }
 
+  facts(endedAt: number): AttemptFacts {
+    const status = this.status === 0 ? undefined : this.status;
+    return { status, durationMs: endedAt - this.startedAt, excerpt: this.excerpt };
+  }
+
   /** False when there is no request to give up yet. */
   abort(code: string): boolean {
     this.failureCode = code;
@@ -191,7 +200,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.status >= 300 && this.answerBytes < answerExcerptBytesMax) {
+    if (this.answerBytes < answerExcerptBytesMax) {
       this.excerpt += chunk.toString("utf8", 0, answerExcerptBytesMax - this.answerBytes);
     }
     this.answerBytes += chunk.length;

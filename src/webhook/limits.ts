@@ -60,7 +60,7 @@ export const answerHeaderBytesMax = 16 * 1024;
 /** Interim (1xx) answers to one request. Beyond it: the connection is closed, the attempt has failed. */
 export const interimAnswersMax = 16;
 
-/** Kept of an answer that was not a success, for the dead letter and the log. */
+/** Kept of an answer, for the dead letter and the log of attempts. */
 export const answerExcerptBytesMax = 1024;
 
 /** Read of an answer so that its connection can be used again. Beyond it: the connection is closed; the status counts. */

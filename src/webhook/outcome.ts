@@ -23,6 +23,16 @@ export type Outcome =
   | { kind: "unanswered" }
   | { kind: "cancelled" };
 
+/** What is remembered of an attempt beside its outcome. */
+export interface AttemptFacts {
+  /** `undefined`: there was no answer. */
+  status: number | undefined;
+  /** From its start to the end of the answer. */
+  durationMs: number;
+  /** The beginning of the answer's body, as text. */
+  excerpt: string;
+}
+
 export interface Answer {
   status: number;
   /** As received; `undefined`: none. */
