@@ -7,7 +7,7 @@ import { MemoryStore } from "./store/memory.ts";
 import { StoreUnavailable } from "./store/store.ts";
 import type { Sender } from "./webhook/attempt.ts";
 import { noFacts } from "./webhook/fake-endpoint.ts";
-import type { EndpointOptions } from "./webhook/options.ts";
+import { type EndpointOptions, plainRequest } from "./webhook/options.ts";
 
 const endpoint: EndpointOptions = {
   name: "default",
@@ -18,6 +18,7 @@ const endpoint: EndpointOptions = {
   poolSize: 4,
   attemptTimeoutMs: 1000,
   connectTimeoutMs: 1000,
+  request: plainRequest,
   retry: { scheduleMs: [], jitter: 0 },
   maxAgeMs: 60_000,
   durability: "strict",

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "vitest";
 import { memoryFiles } from "../base/hocon/memory-files.ts";
-import type { EndpointOptions } from "../webhook/options.ts";
+import { type EndpointOptions, plainRequest } from "../webhook/options.ts";
 import { problemText, renderEffective, renderErrors } from "./check.ts";
 import type { Overrides } from "./command-line.ts";
 import { overridesOfUrls } from "./command-line.ts";
@@ -59,6 +59,7 @@ const tutorialEndpoint: EndpointOptions = {
   poolSize: 32,
   attemptTimeoutMs: 5000,
   connectTimeoutMs: 5000,
+  request: plainRequest,
   retry: {
     scheduleMs: [1000, 5000, 15_000, minute, 5 * minute, 15 * minute, 30 * minute].concat(
       [1, 2, 4, 8, 8].map((hours) => hours * hour),
@@ -471,6 +472,7 @@ describe("webhook", () => {
       poolSize: 4,
       attemptTimeoutMs: 1500,
       connectTimeoutMs: 2000,
+      request: plainRequest,
       retry: { scheduleMs: [500, 2000], jitter: 0 },
       maxAgeMs: 90_000,
       durability: "disk",
@@ -558,7 +560,7 @@ describe("webhook", () => {
 
   test("what is not built yet is read with one warning each", () => {
     const text = `webhook {
-      url = "http://h", format = cloudevents, order_by = topic, secret = "\${?NONE}x", batch { max_events = 5 }
+      url = "http://h", format = cloudevents, order_by = topic, rate = 5, batch { max_events = 5 }
       tls.cacertfile = x, auth.oauth2.client_id = y, queue.overflow = block
       events = [ { event = on_client_connack, clientid = "a*" } { event = on_client_subscribe } { event = on_message_dropped } ]
     }`;
@@ -572,12 +574,40 @@ describe("webhook", () => {
       "webhook.format = cloudevents",
       "webhook.order_by = topic",
       "webhook.queue.overflow = block",
-      "webhook.secret",
+      "webhook.rate",
       "webhook.tls",
     ]);
     const endpoint = endpointOf(text);
     assert.deepEqual(endpoint.rules, [{ event: "on_client_connack", topicFilters: [] }]);
     assert.equal(endpoint.overflow, "drop_oldest");
+  });
+
+  test("secrets sign requests, and one that cannot is refused without being shown", () => {
+    const key = `whsec_${"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}`;
+    const webhookWith = (keys: string) =>
+      `webhook { url = "http://h", events = [{event = on_client_connack}]\n ${keys} }`;
+    assert.deepEqual(endpointOf(webhookWith(`secret = "${key}"`)).request.secrets, [key]);
+    const both = webhookWith(`secret = "new new new new new", secrets = ["${key}", "old old old old old"]`);
+    assert.deepEqual(endpointOf(both).request.secrets, ["new new new new new", key, "old old old old old"]);
+    assert.deepEqual(
+      errorsOf(webhookWith('secret = hunter2, secrets = ["whsec_hunter2", b]')).map((line) => line.split(": ")[1]),
+      [
+        "webhook.secret has a wrong value; found a value that is not shown; expected a secret of at least 16 characters, or `whsec_` and base64",
+        "webhook.secrets has a wrong value; found a value that is not shown; expected a list, each item `whsec_` and the base64 of 24 bytes or more",
+      ],
+    );
+    const nine = Array.from({ length: 9 }, (_, i) => `"secret number ${i} of nine"`).join(", ");
+    assert.match(errorsOf(webhookWith(`secrets = [${nine}]`)).join(), /8 of them at most$/);
+  });
+
+  test("a secret from the environment is taken; without the variable it is no secret", () => {
+    const text = 'webhook { url = "http://h", events = [{event = on_client_connack}], secret = ${?HOOK_SECRET} }';
+    const env = { HOOK_SECRET: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" };
+    assert.deepEqual(endpointOf(text, { env }).request.secrets, [env.HOOK_SECRET]);
+    assert.deepEqual(endpointOf(text).request.secrets, []);
+    const quoted = text.replace("${?HOOK_SECRET}", '"${?HOOK_SECRET}"');
+    assert.deepEqual(endpointOf(quoted, { env }).request.secrets, [env.HOOK_SECRET]);
+    assert.deepEqual(endpointOf(quoted).request.secrets, []);
   });
 
   test("a webhook without events is legal, and told", () => {

@@ -5,7 +5,7 @@ import type { BrokerOptions } from "../broker/options.ts";
 import type { StoreOptions } from "../store/options.ts";
 import type { TcpListenerOptions } from "../transport/options.ts";
 import { deadLetterBytesMaxInMemory, queueBytesMaxInMemory } from "../webhook/limits.ts";
-import type { EndpointOptions, EventName, RuleOptions, WebhookOptions } from "../webhook/options.ts";
+import type { EndpointOptions, EventName, RequestOptions, RuleOptions, WebhookOptions } from "../webhook/options.ts";
 import { eventNames } from "../webhook/options.ts";
 import type { Configuration } from "./configuration.ts";
 import { namedEntries } from "./schema.ts";
@@ -103,6 +103,7 @@ function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, h
     poolSize: keys.pool_size,
     attemptTimeoutMs: keys.request_timeout ?? keys.cancel_timeout,
     connectTimeoutMs: keys.connect_timeout,
+    request: toRequest(keys),
     retry: { scheduleMs: keys.retry.schedule, jitter: keys.retry.jitter },
     maxAgeMs: keys.max_age,
     durability,
@@ -117,6 +118,10 @@ function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, h
       fires(event) ? [{ event, topicFilters: event === "on_message_publish" ? (topic ?? []) : [] }] : [],
     ),
   };
+}
+
+function toRequest({ secret, secrets = [] }: EndpointKeys): RequestOptions {
+  return { secrets: secret === undefined ? secrets : [secret, ...secrets] };
 }
 
 function fires(event: string): event is EventName {

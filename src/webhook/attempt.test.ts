@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { createServer, type IncomingHttpHeaders, type RequestListener } from "node:http";
 import * as net from "node:net";
 import { Worker } from "node:worker_threads";
@@ -10,7 +11,7 @@ import type { Attempting } from "./delivery.ts";
 import { due, start } from "./delivery.ts";
 import { endpointOptions, owedDelivery } from "./fake-endpoint.ts";
 import { answerBytesMax, answerExcerptBytesMax } from "./limits.ts";
-import type { EndpointOptions } from "./options.ts";
+import { type EndpointOptions, plainRequest } from "./options.ts";
 import type { AttemptFacts, Outcome } from "./outcome.ts";
 
 const opened: (() => Promise<unknown>)[] = [];
@@ -137,6 +138,18 @@ describe("the request", () => {
     assert.equal((await requested("", {}, "us%20er:p%40ss@")).headers.authorization, basic);
     const headers = [["Authorization", "Bearer x"]] as const;
     assert.equal((await requested("", { headers }, "us:pass@")).headers.authorization, "Bearer x");
+  });
+
+  test("is signed with each secret, over what is sent", async () => {
+    const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const request = { ...plainRequest, secrets: ["not so plain a secret", secret] };
+    const headers = [["Webhook-Signature", "v1,theirs"]] as const;
+    const { headers: sent, body } = await requested("", { request, headers });
+    const key = Buffer.from(secret.slice("whsec_".length), "base64");
+    const hmac = (with_: string | Buffer) =>
+      createHmac("sha256", with_).update(`evt_1.${sent["webhook-timestamp"]}.${body}`).digest("base64");
+    assert.equal(sent["webhook-signature"], `v1,${hmac("not so plain a secret")} v1,${hmac(key)}`);
+    assert.equal((await requested("")).headers["webhook-signature"], undefined);
   });
 
   test("is refused for a header that would break out of its line", () => {

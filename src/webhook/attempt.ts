@@ -20,6 +20,7 @@ import {
 } from "./limits.ts";
 import { cancelled, judgeAnswer, judgeFailure } from "./outcome.ts";
 import { requestHead } from "./request-head.ts";
+import { Signatures } from "./signature.ts";
 
 /** Is told how an attempt ended. */
 export type Settled = (outcome: Outcome, facts: AttemptFacts) => void;
@@ -44,6 +45,7 @@ class HttpSender implements Sender {
   private readonly options: EndpointOptions;
   private readonly clock: Clock;
   private readonly head: RequestHead;
+  private readonly signatures: Signatures | undefined;
   private readonly connections = new Set<Connection>();
   /** The one used last is used next, so that a quiet endpoint has few. */
   private readonly idle: Connection[] = [];
@@ -54,6 +56,8 @@ class HttpSender implements Sender {
     this.options = options;
     this.clock = clock;
     this.head = requestHead(options, version);
+    const { secrets } = options.request;
+    if (secrets.length > 0) this.signatures = new Signatures(secrets);
   }
 
   send(delivery: Attempting, settled: Settled): void {
@@ -67,7 +71,7 @@ class HttpSender implements Sender {
       settled(outcome, exchange.facts(this.clock.monotonic()));
     });
     connection.exchange = exchange;
-    connection.client.dispatch(requestOf(this.head, delivery), exchange);
+    connection.client.dispatch(requestOf(this.head, delivery, this.signatures), exchange);
   }
 
   async close(): Promise<void> {
@@ -222,15 +226,13 @@ class Exchange implements Dispatcher.DispatchHandler {
 function requestOf(
   { path, headers }: RequestHead,
   { owed, attempts, startedAt }: Attempting,
+  signatures: Signatures | undefined,
 ): Dispatcher.DispatchOptions {
-  const ours = [
-    "webhook-id",
-    owed.deliveryId,
-    "webhook-timestamp",
-    `${Math.floor(startedAt / 1000)}`,
-    "x-webhook-attempt",
-    `${attempts}`,
-  ];
+  const timestamp = `${Math.floor(startedAt / 1000)}`;
+  const ours = ["webhook-id", owed.deliveryId, "webhook-timestamp", timestamp, "x-webhook-attempt", `${attempts}`];
+  if (signatures !== undefined) {
+    ours.push("webhook-signature", signatures.of({ id: owed.deliveryId, timestamp, body: owed.body }));
+  }
   return { method: "POST", path, headers: headers.concat(ours), body: owed.body };
 }
 

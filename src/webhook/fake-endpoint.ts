@@ -2,7 +2,7 @@
 import type { OwedDelivery } from "../store/change.ts";
 import type { Sender, Settled } from "./attempt.ts";
 import type { Attempting } from "./delivery.ts";
-import type { EndpointOptions } from "./options.ts";
+import { type EndpointOptions, plainRequest } from "./options.ts";
 import type { AttemptFacts, Outcome } from "./outcome.ts";
 import { cancelled } from "./outcome.ts";
 
@@ -16,6 +16,7 @@ export function endpointOptions(options: Partial<EndpointOptions> = {}): Endpoin
     poolSize: 4,
     attemptTimeoutMs: 5_000,
     connectTimeoutMs: 5_000,
+    request: plainRequest,
     retry: { scheduleMs: [1_000, 5_000, 15_000], jitter: 0 },
     maxAgeMs: 86_400_000,
     durability: "strict",

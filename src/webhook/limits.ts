@@ -72,3 +72,10 @@ export const idleConnectionMs = 4_000;
 /** Attempts over their time are looked for this often: a tenth of the time allowed, within these. */
 export const deadlineSweepMsMin = 10;
 export const deadlineSweepMsMax = 250;
+
+/** Keys that sign: Standard Webhooks asks for 24 bytes at the least; a secret of plain text has fewer, and is refused below. */
+export const hmacKeyBytesMin = 24;
+export const plainSecretBytesMin = 16;
+
+/** Each secret is one more signature in a header that receivers bound: two are enough while one replaces another. */
+export const secretsMax = 8;

@@ -33,6 +33,7 @@ export interface EndpointOptions {
   /** One attempt, from its start to the answer's end. */
   attemptTimeoutMs: number;
   connectTimeoutMs: number;
+  request: RequestOptions;
   retry: RetryOptions;
   maxAgeMs: number;
   /** What of its deliveries outlives the process, and whether their publishers wait for that. */
@@ -45,6 +46,15 @@ export interface EndpointOptions {
   timestampUnit: "ms" | "s";
   rules: readonly RuleOptions[];
 }
+
+/** What is made of each request beside its URL and headers, and of the connection it goes over. */
+export interface RequestOptions {
+  /** Sign each request; newest first. Empty: none is signed. */
+  secrets: readonly string[];
+}
+
+/** Requests as they are where nothing is configured. */
+export const plainRequest: RequestOptions = { secrets: [] };
 
 export interface WebhookOptions {
   endpoints: readonly EndpointOptions[];

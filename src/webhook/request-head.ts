@@ -19,6 +19,7 @@ const notConfigurable: ReadonlySet<string> = new Set([
   "transfer-encoding",
   "upgrade",
   "webhook-id",
+  "webhook-signature",
   "webhook-timestamp",
   "x-webhook-attempt",
 ]);

@@ -1,8 +1,10 @@
 import type { z } from "zod";
 import { isShared, parseTopicFilter } from "../../mqtt/topic.ts";
+import { hmacKeyBytesMin, plainSecretBytesMin, secretsMax } from "../../webhook/limits.ts";
+import { secretFault } from "../../webhook/signature.ts";
 import type { ValueType } from "../schema.ts";
 import { entryName, gone, key, list, optional, required, section, sectionWithNamed, unused } from "../schema.ts";
-import { anything, choice, count, decimal, duration, flag, listOf, size, text } from "../value-types.ts";
+import { anything, atMost, choice, count, decimal, duration, flag, listOf, size, text } from "../value-types.ts";
 
 const dayMs = 86_400_000;
 
@@ -50,6 +52,8 @@ const topicFilter = text({
       : undefined;
   },
 });
+
+const signingSecret = text({ type: "secret", check: secretFault });
 
 const headers = sectionWithNamed(
   {},
@@ -168,8 +172,15 @@ const endpointKeys = {
   batch: unused("later", anything, "Several events in one request.", plainBody),
   compression: unused("later", anything, "Compressed bodies."),
   template: unused("later", anything, "Bodies of your own making.", plainBody),
-  secret: unusedSecret("Signs every request.", "requests are not signed"),
-  secrets: unusedSecret("Several secrets, while one replaces another.", "requests are not signed"),
+  secret: optional(signingSecret, {
+    secret: true,
+    meaning: `Signs every request: [Signatures](webhooks.md#signatures). \`whsec_\` and base64 of ${hmacKeyBytesMin} bytes or more, \`whsk_\` and base64 of an ed25519 key, or any other text of ${plainSecretBytesMin} characters or more (a shorter one can be guessed from one signed request).`,
+  }),
+  secrets: optional(atMost(secretsMax, listOf(signingSecret)), {
+    secret: true,
+    meaning:
+      "Several secrets, newest first, while one replaces another: each request has a signature for each. `secret`, where it is given as well, is before them.",
+  }),
   auth: unusedSecret("Proves to the endpoint who we are.", "requests carry no credentials but those in `headers`"),
   tls: unused("later", anything, "Certificates for https.", "the certificates that Node.js trusts are used"),
   ssl: unused("later", anything, "Older spelling of `tls`.", "the certificates that Node.js trusts are used"),
