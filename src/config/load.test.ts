@@ -600,6 +600,26 @@ describe("webhook", () => {
     assert.match(errorsOf(webhookWith(`secrets = [${nine}]`)).join(), /8 of them at most$/);
   });
 
+  test("egress is a word, or the ranges that are allowed", () => {
+    const egressOf = (keys: string) =>
+      endpointOf(`webhook { url = "http://h", events = [{event = on_client_connack}]\n ${keys} }`).request.egress;
+    assert.deepEqual(egressOf(""), { mode: "guarded" });
+    assert.deepEqual(egressOf("egress = public_only"), { mode: "public_only" });
+    assert.deepEqual(egressOf('egress { allow = ["10.0.0.0/8", "::1"] }'), {
+      mode: "allow",
+      ranges: ["10.0.0.0/8", "::1"],
+    });
+    assert.deepEqual(egressOf("egress.allow = 10.1.2.3"), { mode: "allow", ranges: ["10.1.2.3"] });
+    for (const [wrong, expected] of [
+      ["egress = open", /expected guarded, public_only or \{ allow/],
+      ["egress { deny = [] }", /expected guarded, public_only or \{ allow/],
+      ['egress { allow = ["10.0.0.0/99"] }', /expected a list, each item an address or a range/],
+    ] as const) {
+      const text = `webhook { url = "http://h", events = [{event = on_client_connack}]\n ${wrong} }`;
+      assert.match(errorsOf(text).join(), expected);
+    }
+  });
+
   test("a secret from the environment is taken; without the variable it is no secret", () => {
     const text = 'webhook { url = "http://h", events = [{event = on_client_connack}], secret = ${?HOOK_SECRET} }';
     const env = { HOOK_SECRET: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" };

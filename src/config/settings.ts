@@ -120,8 +120,8 @@ function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, h
   };
 }
 
-function toRequest({ secret, secrets = [] }: EndpointKeys): RequestOptions {
-  return { secrets: secret === undefined ? secrets : [secret, ...secrets] };
+function toRequest({ secret, secrets = [], egress }: EndpointKeys): RequestOptions {
+  return { secrets: secret === undefined ? secrets : [secret, ...secrets], egress };
 }
 
 function fires(event: string): event is EventName {

@@ -261,6 +261,21 @@ describe("a hostile receiver", () => {
     assert.deepEqual(await attempt(sender), endpointFault("refused"));
   });
 
+  test("at an address that egress refuses is not connected to, and the dead letter says so", async () => {
+    const { url, connections } = await serve((_request, response) => response.end());
+    const request = { ...plainRequest, egress: { mode: "public_only" } } as const;
+    const sender = senderFor(url, { request });
+    for (let i = 0; i < 2; i++) {
+      assert.deepEqual(await attempt(sender), {
+        kind: "rejected",
+        reason: "blocked",
+        detail: "egress = public_only does not let connect to 127.0.0.1",
+        retryAfterMs: 0,
+      });
+    }
+    assert.equal(connections.length, 0);
+  });
+
   test("whose name does not exist", async () => {
     const outcome = await attempt(senderFor("http://no-such-host.invalid/"));
     assert.deepEqual(outcome, endpointFault("dns"));

@@ -19,6 +19,8 @@ import {
   interimAnswersMax,
 } from "./limits.ts";
 import { cancelled, judgeAnswer, judgeFailure } from "./outcome.ts";
+import { type Connector, createConnector } from "./connector.ts";
+import { EgressGuard, type Resolve } from "./egress.ts";
 import { requestHead } from "./request-head.ts";
 import { Signatures } from "./signature.ts";
 
@@ -33,7 +35,15 @@ export interface Sender {
   close(): Promise<void>;
 }
 
-export function createSender(endpoint: EndpointOptions, parts: { clock: Clock; version: string }): Sender {
+export interface SenderParts {
+  clock: Clock;
+  /** Of this program, for `user-agent`. */
+  version: string;
+  /** Finds the addresses of a name; absent: as the system does. */
+  resolve?: Resolve;
+}
+
+export function createSender(endpoint: EndpointOptions, parts: SenderParts): Sender {
   return new HttpSender(endpoint, parts);
 }
 
@@ -49,14 +59,17 @@ class HttpSender implements Sender {
   private readonly connections = new Set<Connection>();
   /** The one used last is used next, so that a quiet endpoint has few. */
   private readonly idle: Connection[] = [];
+  private readonly connector: Connector;
   private sweep: Timer | undefined;
   private closing = false;
 
-  constructor(options: EndpointOptions, { clock, version }: { clock: Clock; version: string }) {
+  constructor(options: EndpointOptions, { clock, version, resolve }: SenderParts) {
     this.options = options;
     this.clock = clock;
     this.head = requestHead(options, version);
-    const { secrets } = options.request;
+    const { secrets, egress } = options.request;
+    const guard = new EgressGuard(egress, resolve);
+    this.connector = createConnector({ guard, connectTimeoutMs: options.connectTimeoutMs });
     if (secrets.length > 0) this.signatures = new Signatures(secrets);
   }
 
@@ -83,7 +96,7 @@ class HttpSender implements Sender {
   }
 
   private open(): Connection {
-    const connection = new Connection(this.head.origin, this.options.connectTimeoutMs);
+    const connection = new Connection(this.head.origin, this.connector);
     this.connections.add(connection);
     assert(this.connections.size <= this.options.poolSize, "one attempt at a time on each connection");
     return connection;
@@ -119,11 +132,11 @@ class Connection {
   /** Answers since it was opened. */
   answers = 0;
 
-  constructor(origin: string, connectTimeoutMs: number) {
+  constructor(origin: string, connect: Connector) {
     this.client = new Client(origin, {
       allowH2: false,
       pipelining: 1,
-      connect: { timeout: connectTimeoutMs },
+      connect,
       keepAliveTimeout: idleConnectionMs,
       maxHeaderSize: answerHeaderBytesMax,
       // The sweep above limits the whole attempt, which these two do not.
@@ -153,6 +166,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   private answerBytes = 0;
   private excerpt = "";
   private failureCode = "";
+  private failureDetail: string | undefined;
 
   constructor(connection: Connection, delivery: Attempting, startedAt: number, ended: (answered: boolean) => void) {
     this.connection = connection;
@@ -162,9 +176,10 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   outcome(now: number): Outcome {
-    const { status, retryAfter, excerpt, failureCode, reused, answerBegun, delivery } = this;
+    const { status, retryAfter, excerpt, failureCode, failureDetail, reused, answerBegun, delivery } = this;
     if (status !== 0) return judgeAnswer({ status, retryAfter, excerpt }, now);
-    return judgeFailure({ code: failureCode, free: reused && !answerBegun && !delivery.resent });
+    const free = reused && !answerBegun && !delivery.resent;
+    return judgeFailure({ code: failureCode, free, detail: failureDetail });
   }
 
   facts(endedAt: number): AttemptFacts {
@@ -217,7 +232,10 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error & { code?: string }): void {
-    if (this.failureCode === "") this.failureCode = error.code ?? error.name;
+    if (this.failureCode === "") {
+      this.failureCode = error.code ?? error.name;
+      this.failureDetail = error.message;
+    }
     // The client is in the middle of losing its connection: it takes no new request before it is done.
     queueMicrotask(() => this.ended(this.status !== 0));
   }

@@ -1,6 +1,7 @@
 /** What the webhook engine is told, typed and with every default filled in. `config/` reads it from the file. */
 
 import type { Durability } from "../store/change.ts";
+import type { EgressOptions } from "./egress.ts";
 
 export type BodyEncoding = "plain" | "base64" | "base62";
 
@@ -51,10 +52,11 @@ export interface EndpointOptions {
 export interface RequestOptions {
   /** Sign each request; newest first. Empty: none is signed. */
   secrets: readonly string[];
+  egress: EgressOptions;
 }
 
 /** Requests as they are where nothing is configured. */
-export const plainRequest: RequestOptions = { secrets: [] };
+export const plainRequest: RequestOptions = { secrets: [], egress: { mode: "guarded" } };
 
 export interface WebhookOptions {
   endpoints: readonly EndpointOptions[];

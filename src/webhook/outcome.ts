@@ -10,9 +10,11 @@
  * | 410 | gone: the endpoint waits, longer |
  * | 404, 408, 409, 421, 425, 429, 500, other 5xx | retry: this delivery waits, by the schedule |
  * | 413, 3xx, other 4xx, 501, 505 | rejected: a dead letter |
+ * | an address that `egress` refuses | rejected, as `blocked` |
  * | taken back by ourselves, because we stop | cancelled |
  */
 import type { Instant } from "../base/clock.ts";
+import { egressRefused } from "./egress.ts";
 import { retryAfterMsMax } from "./limits.ts";
 
 export type Outcome =
@@ -87,13 +89,16 @@ export function judgeAnswer({ status, retryAfter, excerpt }: Answer, now: Instan
 
 /** How an attempt failed that got no answer. */
 export interface Failure {
+  /** What a dead letter remembers of it. */
+  detail?: string;
   /** The error's `code` or else its name, or the word for why we gave up ourselves. */
   code: string;
   /** Not a byte of an answer came, on a connection that had served before, for a delivery not sent again yet. */
   free: boolean;
 }
 
-export function judgeFailure({ code, free }: Failure): Outcome {
+export function judgeFailure({ code, free, detail = code }: Failure): Outcome {
+  if (code === egressRefused) return { kind: "rejected", reason: "blocked", detail, retryAfterMs: 0 };
   const reason = failureReason(code);
   if (reason === "reset" && free) return unanswered;
   return { kind: "endpoint", reason, retryAfterMs: 0 };

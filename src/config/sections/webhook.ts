@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { isShared, parseTopicFilter } from "../../mqtt/topic.ts";
+import { type EgressOptions, rangeFault } from "../../webhook/egress.ts";
 import { hmacKeyBytesMin, plainSecretBytesMin, secretsMax } from "../../webhook/limits.ts";
 import { secretFault } from "../../webhook/signature.ts";
 import type { ValueType } from "../schema.ts";
@@ -198,7 +199,11 @@ const endpointKeys = {
     },
     { meaning: "Deliveries that were given up: kept for a while to be looked at." },
   ),
-  egress: unused("later", anything, "Which addresses may be connected to.", "any address may be"),
+  egress: key(egressType(), {
+    default: "guarded",
+    meaning:
+      'Which addresses may be connected to: [Where requests may go](webhooks.md#where-requests-may-go). `guarded`: all but link-local ones, those of cloud metadata, 0.0.0.0/8 and multicast. `public_only`: public ones. `{ allow = ["10.0.0.0/8"] }`: only these.',
+  }),
   rate: unused("later", anything, "Most requests a second."),
 };
 
@@ -246,6 +251,30 @@ function headerName(name: string): string | undefined {
 
 function unusedSecret(meaning: string, note: string) {
   return optional(anything, { meaning, status: "later", note, secret: true });
+}
+
+function egressType(): ValueType<EgressOptions> {
+  const mode = choice(["guarded", "public_only"]);
+  const ranges = listOf(
+    text({
+      type: "address range",
+      check: rangeFault,
+    }),
+  );
+  const expected = 'guarded, public_only or { allow = ["10.0.0.0/8"] }';
+  return {
+    type: "guarded, public_only, or { allow = list of address ranges }",
+    read(input) {
+      if (typeof input !== "object" || input === null || Array.isArray(input)) {
+        const reading = mode.read(input);
+        return "value" in reading ? { value: { mode: reading.value } } : { expected };
+      }
+      const entries = Object.entries(input);
+      if (entries.length !== 1 || entries[0]![0].toLowerCase() !== "allow") return { expected };
+      const reading = ranges.read(entries[0]![1]);
+      return "value" in reading ? { value: { mode: "allow", ranges: reading.value } } : reading;
+    },
+  };
 }
 
 function fraction(): ValueType<number> {
