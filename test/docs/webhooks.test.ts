@@ -142,7 +142,7 @@ test("the reasons with which a delivery ends", () => {
   expect(told).toEqual({
     dead: [
       ...new Set([
-        ...find("src/webhook/outcome.ts", /rejected\("(\w+)"\)/g),
+        ...find("src/webhook/outcome.ts", /rejected(?:\("|", reason: ")(\w+)"/g),
         ...find("src/webhook/payload-encoding.ts", /"(\w*too_large\w*)"/g),
         ...find("src/webhook/delivery.ts", /because: "(\w+)"/g),
       ]),
