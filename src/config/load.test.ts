@@ -561,7 +561,7 @@ describe("webhook", () => {
   test("what is not built yet is read with one warning each", () => {
     const text = `webhook {
       url = "http://h", format = cloudevents, order_by = topic, rate = 5, batch { max_events = 5 }
-      tls.cacertfile = x, auth.oauth2.client_id = y, queue.overflow = block
+      auth.oauth2.client_id = y, queue.overflow = block
       events = [ { event = on_client_connack, clientid = "a*" } { event = on_client_subscribe } { event = on_message_dropped } ]
     }`;
     const warned = warningsOf(text).map((line) => line.replace(/^\S+ /, "").split(": ")[0]!);
@@ -575,7 +575,6 @@ describe("webhook", () => {
       "webhook.order_by = topic",
       "webhook.queue.overflow = block",
       "webhook.rate",
-      "webhook.tls",
     ]);
     const endpoint = endpointOf(text);
     assert.deepEqual(endpoint.rules, [{ event: "on_client_connack", topicFilters: [] }]);
@@ -618,6 +617,92 @@ describe("webhook", () => {
       const text = `webhook { url = "http://h", events = [{event = on_client_connack}]\n ${wrong} }`;
       assert.match(errorsOf(text).join(), expected);
     }
+  });
+
+  describe("tls", () => {
+    const shelf = path.join(import.meta.dirname, "../../test/support/certificates");
+    const fixture = (name: string) => readFileSync(path.join(shelf, name), "utf8");
+    const files = {
+      "/srv/ca.pem": fixture("authority.pem"),
+      "/etc/hook/client.pem": fixture("client.pem"),
+      "/etc/hook/client.key": fixture("client-locked.key"),
+    };
+    const withTls = (keys: string) =>
+      `webhook {\n url = "https://h", events = [{event = on_client_connack}]\n ${keys}\n }`;
+    const client = 'certfile = "/etc/hook/client.pem", keyfile = "/etc/hook/client.key"';
+
+    test("files are beside the configuration file, and ssl is an older word for it", () => {
+      const expected = {
+        authorityFile: "/srv/ca.pem",
+        certificateFile: "/etc/hook/client.pem",
+        keyFile: "/etc/hook/client.key",
+        keyPassword: "open-sesame",
+        verifiesPeer: true,
+        serverName: "h.test",
+      };
+      for (const section of ["tls", "ssl"]) {
+        const text = withTls(
+          `${section} { cacertfile = ca.pem, ${client}, key_password = open-sesame, server_name = h.test }`,
+        );
+        assert.deepEqual(endpointOf(text, { files }).request.tls, expected);
+      }
+      const off = withTls("ssl { enable = false, cacertfile = ca.pem }");
+      assert.deepEqual(endpointOf(off, { files }).request.tls, plainRequest.tls);
+    });
+
+    test("an endpoint takes it from webhook, key by key", () => {
+      const text = withTls('tls { cacertfile = ca.pem }, endpoints.a { url = "https://a", tls.server_name = a.test }');
+      const { endpoints } = settingsOf(text, { files }).webhook;
+      assert.deepEqual(
+        endpoints.map(({ request }) => [request.tls.authorityFile, request.tls.serverName]),
+        [
+          ["/srv/ca.pem", undefined],
+          ["/srv/ca.pem", "a.test"],
+        ],
+      );
+    });
+
+    for (const [title, keys, expected] of [
+      [
+        "a file that is not there",
+        "tls.cacertfile = gone.pem",
+        "webhook.tls.cacertfile cannot be used: /srv/gone.pem cannot be read: there is no such file",
+      ],
+      [
+        "a file that holds something else",
+        "ssl.cacertfile = nanomq.conf",
+        "webhook.ssl.cacertfile cannot be used: /srv/nanomq.conf holds no certificate in PEM form",
+      ],
+      [
+        "a wrong password",
+        `tls { ${client}, key_password = hunter2 }`,
+        "webhook.tls.key_password cannot be used: /etc/hook/client.key does not open with this password",
+      ],
+      [
+        "no password",
+        `tls { ${client} }`,
+        "webhook.tls.keyfile cannot be used: /etc/hook/client.key is locked with a password: key_password",
+      ],
+      [
+        "a certificate alone",
+        'tls.certfile = "/etc/hook/client.pem"',
+        "webhook.tls.certfile cannot be used: a certificate is of use with its keyfile only",
+      ],
+    ] as const) {
+      test(`${title} is a mistake at its place`, () => {
+        const [error, ...more] = errorsOf(withTls(keys), { files });
+        assert.deepEqual(more, []);
+        assert.match(error ?? "", /^nanomq\.conf:3:\d+: /);
+        assert.equal(error?.replace(/^\S+ /, ""), expected);
+      });
+    }
+
+    test("that trusts everybody is warned of", () => {
+      const warnings = warningsOf(withTls("tls.verify_peer = false"), { files });
+      assert.deepEqual(warnings, [
+        "nanomq.conf:3:20: webhook.tls.verify_peer = false: whoever answers is taken for the receiver",
+      ]);
+    });
   });
 
   test("a secret from the environment is taken; without the variable it is no secret", () => {

@@ -4,9 +4,10 @@ import type { LogOptions } from "../base/log.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import type { StoreOptions } from "../store/options.ts";
 import type { TcpListenerOptions } from "../transport/options.ts";
+import type { TlsOptions } from "../webhook/certificates.ts";
 import { deadLetterBytesMaxInMemory, queueBytesMaxInMemory } from "../webhook/limits.ts";
 import type { EndpointOptions, EventName, RequestOptions, RuleOptions, WebhookOptions } from "../webhook/options.ts";
-import { eventNames } from "../webhook/options.ts";
+import { eventNames, plainRequest } from "../webhook/options.ts";
 import type { Configuration } from "./configuration.ts";
 import { namedEntries } from "./schema.ts";
 import { defaultBind, parseBind } from "./sections/listeners.ts";
@@ -70,7 +71,9 @@ export function toSettings({ configuration, endpoints, tcp, version, folder }: S
         : undefined,
     },
     webhook: {
-      endpoints: endpoints.map(([name, keys]) => toEndpoint(name, keys, webhook.enable, store.engine === "disk")),
+      endpoints: endpoints.map(([name, keys]) =>
+        toEndpoint(name, keys, { webhookEnabled: webhook.enable, hasDisk: store.engine === "disk", folder }),
+      ),
     },
     store:
       store.engine === "disk"
@@ -86,7 +89,17 @@ function tcpListeners({ listeners: { tcp } }: Configuration): TcpListenerOptions
   return [...main, ...named].flatMap(([name, { bind, enable }]) => (enable ? [{ name, ...bind }] : []));
 }
 
-function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, hasDisk: boolean): EndpointOptions {
+interface Surroundings {
+  webhookEnabled: boolean;
+  hasDisk: boolean;
+  folder: string;
+}
+
+function toEndpoint(
+  name: string,
+  keys: EndpointKeys,
+  { webhookEnabled, hasDisk, folder }: Surroundings,
+): EndpointOptions {
   const headers = keys.headers[namedEntries].flatMap(([header, value]) =>
     value === undefined ? [] : [[header, value] as const],
   );
@@ -103,7 +116,7 @@ function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, h
     poolSize: keys.pool_size,
     attemptTimeoutMs: keys.request_timeout ?? keys.cancel_timeout,
     connectTimeoutMs: keys.connect_timeout,
-    request: toRequest(keys),
+    request: toRequest(keys, folder),
     retry: { scheduleMs: keys.retry.schedule, jitter: keys.retry.jitter },
     maxAgeMs: keys.max_age,
     durability,
@@ -120,8 +133,29 @@ function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, h
   };
 }
 
-function toRequest({ secret, secrets = [], egress }: EndpointKeys): RequestOptions {
-  return { secrets: secret === undefined ? secrets : [secret, ...secrets], egress };
+function toRequest(keys: EndpointKeys, folder: string): RequestOptions {
+  const { secret, secrets = [], egress } = keys;
+  return { secrets: secret === undefined ? secrets : [secret, ...secrets], egress, tls: toTls(keys, folder) };
+}
+
+/** `folder`: of the configuration file, which relative paths are beside. */
+export function toTls({ url, tls, ssl }: EndpointKeys, folder: string): TlsOptions {
+  if (!isHttps(url)) return plainRequest.tls;
+  const older: Partial<typeof ssl> = ssl.enable === false ? {} : ssl;
+  const file = (name: string | undefined) => (name === undefined ? undefined : path.resolve(folder, name));
+  return {
+    authorityFile: file(tls.cacertfile ?? older.cacertfile),
+    certificateFile: file(tls.certfile ?? older.certfile),
+    keyFile: file(tls.keyfile ?? older.keyfile),
+    keyPassword: tls.key_password ?? older.key_password,
+    verifiesPeer: tls.verify_peer ?? older.verify_peer ?? true,
+    serverName: tls.server_name ?? older.server_name,
+  };
+}
+
+/** Of a checked URL: its scheme may be in capitals. */
+export function isHttps(url: string): boolean {
+  return /^https:/i.test(url);
 }
 
 function fires(event: string): event is EventName {

@@ -5,6 +5,7 @@ import * as net from "node:net";
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
+import { silentLogger } from "../base/log.ts";
 import type { Sender } from "./attempt.ts";
 import { createSender } from "./attempt.ts";
 import type { Attempting } from "./delivery.ts";
@@ -56,7 +57,7 @@ function urlOf(server: net.Server): string {
 
 function senderFor(url: string, options: Partial<EndpointOptions> = {}): Sender {
   const endpoint = endpointOptions({ url, attemptTimeoutMs: 2_000, ...options });
-  const sender = createSender(endpoint, { clock: systemClock, version: "1.2.3" });
+  const sender = createSender(endpoint, { clock: systemClock, version: "1.2.3", log: silentLogger });
   opened.push(() => sender.close());
   return sender;
 }

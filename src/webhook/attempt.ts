@@ -3,6 +3,7 @@
  * ends within its time as one Outcome: nothing is thrown, nothing stays behind.
  */
 import type { Clock, Timer } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
 import type { Attempting } from "./delivery.ts";
 import type { EndpointOptions } from "./options.ts";
 import type { AttemptFacts, Outcome } from "./outcome.ts";
@@ -19,7 +20,8 @@ import {
   interimAnswersMax,
 } from "./limits.ts";
 import { cancelled, judgeAnswer, judgeFailure } from "./outcome.ts";
-import { type Connector, createConnector } from "./connector.ts";
+import { Certificates } from "./certificates.ts";
+import { type Connector, createConnector, unusableConnector } from "./connector.ts";
 import { EgressGuard, type Resolve } from "./egress.ts";
 import { requestHead } from "./request-head.ts";
 import { Signatures } from "./signature.ts";
@@ -39,6 +41,7 @@ export interface SenderParts {
   clock: Clock;
   /** Of this program, for `user-agent`. */
   version: string;
+  log: Logger;
   /** Finds the addresses of a name; absent: as the system does. */
   resolve?: Resolve;
 }
@@ -59,27 +62,36 @@ class HttpSender implements Sender {
   private readonly connections = new Set<Connection>();
   /** The one used last is used next, so that a quiet endpoint has few. */
   private readonly idle: Connection[] = [];
-  private readonly connector: Connector;
+  private readonly guard: EgressGuard;
+  /** `undefined`: no files to look after. */
+  private readonly certificates: Certificates | undefined;
+  private connector: Connector;
   private sweep: Timer | undefined;
   private closing = false;
 
-  constructor(options: EndpointOptions, { clock, version, resolve }: SenderParts) {
+  constructor(options: EndpointOptions, { clock, version, log, resolve }: SenderParts) {
     this.options = options;
     this.clock = clock;
     this.head = requestHead(options, version);
-    const { secrets, egress } = options.request;
-    const guard = new EgressGuard(egress, resolve);
-    this.connector = createConnector({ guard, connectTimeoutMs: options.connectTimeoutMs });
+    const { secrets, egress, tls } = options.request;
+    this.guard = new EgressGuard(egress, resolve);
+    if (tls.authorityFile !== undefined || tls.certificateFile !== undefined) {
+      this.certificates = new Certificates(tls, { endpoint: options.name, log, now: clock.monotonic() });
+    }
+    this.connector = this.connectorOf();
     if (secrets.length > 0) this.signatures = new Signatures(secrets);
   }
 
   send(delivery: Attempting, settled: Settled): void {
     assert(!this.closing, "a closed sender sends nothing");
+    const startedAt = this.clock.monotonic();
+    if (this.certificates?.haveChanged(startedAt)) this.renewConnections();
     const connection = this.idle.pop() ?? this.open();
     this.sweep ??= this.clock.every(sweepMs(this.options.attemptTimeoutMs), () => this.endOverdue());
-    const exchange = new Exchange(connection, delivery, this.clock.monotonic(), (answered) => {
+    const exchange = new Exchange(connection, delivery, startedAt, (answered) => {
       connection.exchange = undefined;
-      if (this.connections.has(connection)) this.idle.push(connection);
+      if (connection.connector !== this.connector) this.discard(connection);
+      else if (this.connections.has(connection)) this.idle.push(connection);
       const outcome = this.closing && !answered ? cancelled : exchange.outcome(this.clock.now());
       settled(outcome, exchange.facts(this.clock.monotonic()));
     });
@@ -93,6 +105,19 @@ class HttpSender implements Sender {
     await Promise.all([...this.connections].map(({ client }) => client.destroy()));
     this.connections.clear();
     this.idle.length = 0;
+  }
+
+  private connectorOf(): Connector {
+    const { guard, certificates } = this;
+    const { connectTimeoutMs, request } = this.options;
+    if (certificates !== undefined && certificates.current === undefined) return unusableConnector;
+    return createConnector({ guard, connectTimeoutMs, tls: request.tls, context: certificates?.current });
+  }
+
+  /** Those under way end as they began, and then make room as well. */
+  private renewConnections(): void {
+    this.connector = this.connectorOf();
+    for (const connection of this.idle.splice(0)) this.discard(connection);
   }
 
   private open(): Connection {
@@ -128,15 +153,17 @@ class HttpSender implements Sender {
 /** A kept connection; it is opened when first needed, and again whenever it was lost. */
 class Connection {
   readonly client: Client;
+  readonly connector: Connector;
   exchange: Exchange | undefined;
   /** Answers since it was opened. */
   answers = 0;
 
-  constructor(origin: string, connect: Connector) {
+  constructor(origin: string, connector: Connector) {
+    this.connector = connector;
     this.client = new Client(origin, {
       allowH2: false,
       pipelining: 1,
-      connect,
+      connect: connector,
       keepAliveTimeout: idleConnectionMs,
       maxHeaderSize: answerHeaderBytesMax,
       // The sweep above limits the whole attempt, which these two do not.

@@ -79,3 +79,6 @@ export const plainSecretBytesMin = 16;
 
 /** Each secret is one more signature in a header that receivers bound: two are enough while one replaces another. */
 export const secretsMax = 8;
+
+/** How often the files of certificates are looked at, while there is something to send. */
+export const certificateCheckMs = 3_000;

@@ -1,6 +1,7 @@
 /** What the webhook engine is told, typed and with every default filled in. `config/` reads it from the file. */
 
 import type { Durability } from "../store/change.ts";
+import type { TlsOptions } from "./certificates.ts";
 import type { EgressOptions } from "./egress.ts";
 
 export type BodyEncoding = "plain" | "base64" | "base62";
@@ -53,10 +54,23 @@ export interface RequestOptions {
   /** Sign each request; newest first. Empty: none is signed. */
   secrets: readonly string[];
   egress: EgressOptions;
+  /** For https. */
+  tls: TlsOptions;
 }
 
 /** Requests as they are where nothing is configured. */
-export const plainRequest: RequestOptions = { secrets: [], egress: { mode: "guarded" } };
+export const plainRequest: RequestOptions = {
+  secrets: [],
+  egress: { mode: "guarded" },
+  tls: {
+    authorityFile: undefined,
+    certificateFile: undefined,
+    keyFile: undefined,
+    keyPassword: undefined,
+    verifiesPeer: true,
+    serverName: undefined,
+  },
+};
 
 export interface WebhookOptions {
   endpoints: readonly EndpointOptions[];

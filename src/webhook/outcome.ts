@@ -119,6 +119,7 @@ const failureReasons: ReadonlyMap<string, string> = new Map([
   ["ENETUNREACH", "unreachable"],
   ["UND_ERR_HEADERS_OVERFLOW", "bad_answer"],
   ["UND_ERR_RES_CONTENT_LENGTH_MISMATCH", "bad_answer"],
+  ["TLS_FILES_UNUSABLE", "tls"],
   ["ERR_ASSERTION", "bad_answer"], // undici's parser, on answers out of step with the requests
 ]);
 

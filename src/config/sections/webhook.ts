@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import type { z } from "zod";
 import { isShared, parseTopicFilter } from "../../mqtt/topic.ts";
 import { type EgressOptions, rangeFault } from "../../webhook/egress.ts";
@@ -95,6 +96,22 @@ const event = section(
 
 const plainBody = "bodies are sent in the `edge` format, one a request";
 
+const tlsKeys = {
+  cacertfile: optional(text({ type: "file" }), {
+    meaning:
+      "PEM file of the authorities to trust, instead of those that Node.js trusts. Like all files here: beside the configuration file unless the path is absolute, and read again when it changes.",
+  }),
+  certfile: optional(text({ type: "file" }), { meaning: "PEM file of our own certificate, for receivers that ask." }),
+  keyfile: optional(text({ type: "file" }), { meaning: "PEM file of its key." }),
+  key_password: optional(text(), { meaning: "Password of the key.", secret: true }),
+  verify_peer: optional(flag, {
+    meaning: "`false` takes whoever answers for the receiver: for trying things only. Without it: `true`.",
+  }),
+  server_name: optional(text({ type: "host name", check: serverName }), {
+    meaning: "Name to ask for, and that the certificate must have, where it is not the host of `url`.",
+  }),
+};
+
 const endpointKeys = {
   enable: key(flag, { default: "true", meaning: "`false` sends nothing." }),
   url: required(url, { meaning: "Where events are posted." }),
@@ -183,8 +200,11 @@ const endpointKeys = {
       "Several secrets, newest first, while one replaces another: each request has a signature for each. `secret`, where it is given as well, is before them.",
   }),
   auth: unusedSecret("Proves to the endpoint who we are.", "requests carry no credentials but those in `headers`"),
-  tls: unused("later", anything, "Certificates for https.", "the certificates that Node.js trusts are used"),
-  ssl: unused("later", anything, "Older spelling of `tls`.", "the certificates that Node.js trusts are used"),
+  tls: section(tlsKeys, { meaning: "How an https receiver is met." }),
+  ssl: section(
+    { enable: optional(flag, { meaning: "`false`: this section says nothing." }), ...tlsKeys },
+    { meaning: "Older spelling of `tls`." },
+  ),
   proxy: unusedSecret("HTTP proxy.", "requests go straight to the endpoint"),
   dead_letters: section(
     {
@@ -251,6 +271,10 @@ function headerName(name: string): string | undefined {
 
 function unusedSecret(meaning: string, note: string) {
   return optional(anything, { meaning, status: "later", note, secret: true });
+}
+
+function serverName(name: string): string | undefined {
+  return /^[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9])?$/i.test(name) && isIP(name) === 0 ? undefined : "a host name";
 }
 
 function egressType(): ValueType<EgressOptions> {
