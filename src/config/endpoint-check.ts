@@ -19,7 +19,7 @@ export interface EndpointCheck {
 }
 
 export function checkEndpoint(check: EndpointCheck): { errors: Problem[]; warnings: Problem[] } {
-  return { errors: [...tlsErrors(check)], warnings: [...tlsWarnings(check)] };
+  return { errors: [...tlsErrors(check), ...authErrors(check)], warnings: [...tlsWarnings(check)] };
 }
 
 function* tlsErrors({ keys, tree, path: where, files, folder }: EndpointCheck): Iterable<Problem> {
@@ -34,6 +34,27 @@ function* tlsErrors({ keys, tree, path: where, files, folder }: EndpointCheck): 
     if (!(error instanceof CertificateFault)) throw error;
     const [name, at] = written(tree, ["tls", error.key], ["ssl", error.key]);
     yield { at: at.at, what: `${below(where, name)} cannot be used: ${error.message}` };
+  }
+}
+
+const oauth2Needs = ["token_url", "client_id", "client_secret"] as const;
+
+function* authErrors({ keys: { auth }, tree, path: where }: EndpointCheck): Iterable<Problem> {
+  const { basic, bearer, oauth2 } = auth;
+  const at = (...key: string[]) => valueAt(tree, ["auth", ...key])?.at ?? tree.at;
+  const isBasic = basic.username !== undefined || basic.password !== undefined;
+  const isOAuth2 = oauth2Needs.some((key) => oauth2[key] !== undefined);
+  if ([isBasic, bearer !== undefined, isOAuth2].filter(Boolean).length > 1) {
+    const expected =
+      "one of basic, bearer and oauth2; what is inherited is taken away by `auth.bearer = null` and the like";
+    yield { at: at(), what: `${below(where, "auth")} says in several ways who we are`, expected };
+  }
+  if (isBasic && basic.username === undefined) {
+    yield { at: at("basic"), what: `${below(where, "auth.basic.username")} is missing`, expected: "user name" };
+  }
+  for (const key of isOAuth2 ? oauth2Needs : []) {
+    if (oauth2[key] !== undefined || valueAt(tree, ["auth", "oauth2", key])?.kind === "broken") continue;
+    yield { at: at("oauth2"), what: `${below(where, `auth.oauth2.${key}`)} is missing` };
   }
 }
 

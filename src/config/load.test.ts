@@ -561,12 +561,11 @@ describe("webhook", () => {
   test("what is not built yet is read with one warning each", () => {
     const text = `webhook {
       url = "http://h", format = cloudevents, order_by = topic, rate = 5, batch { max_events = 5 }
-      auth.oauth2.client_id = y, queue.overflow = block
+      queue.overflow = block
       events = [ { event = on_client_connack, clientid = "a*" } { event = on_client_subscribe } { event = on_message_dropped } ]
     }`;
     const warned = warningsOf(text).map((line) => line.replace(/^\S+ /, "").split(": ")[0]!);
     assert.deepEqual(warned.sort(), [
-      "webhook.auth",
       "webhook.batch",
       "webhook.events.clientid",
       "webhook.events.event = on_client_subscribe",
@@ -702,6 +701,78 @@ describe("webhook", () => {
       assert.deepEqual(warnings, [
         "nanomq.conf:3:20: webhook.tls.verify_peer = false: whoever answers is taken for the receiver",
       ]);
+    });
+  });
+
+  describe("auth", () => {
+    const withAuth = (keys: string) =>
+      `webhook {\n url = "http://h", events = [{event = on_client_connack}]\n ${keys}\n }`;
+
+    test("is basic, a bearer's token or OAuth 2.0", () => {
+      const authOf = (keys: string) => endpointOf(withAuth(keys)).request.auth;
+      assert.deepEqual(authOf(""), { kind: "none" });
+      assert.deepEqual(authOf("auth.basic { username = ann, password = 123 }"), {
+        kind: "basic",
+        username: "ann",
+        password: "123",
+      });
+      assert.deepEqual(authOf("auth.bearer = abc.def"), { kind: "bearer", token: "abc.def" });
+      const oauth2 =
+        'auth.oauth2 { token_url = "https://id.test/token", client_id = me, client_secret = s, audience = a }';
+      assert.deepEqual(authOf(oauth2), {
+        kind: "oauth2",
+        tokenUrl: "https://id.test/token",
+        clientId: "me",
+        clientSecret: "s",
+        scope: undefined,
+        audience: "a",
+        sendsCredentials: "header",
+      });
+    });
+
+    test("an endpoint may replace what it inherits", () => {
+      const text = withAuth(
+        'auth.bearer = abc, endpoints.a { url = "http://a", auth { bearer = null, basic.username = ann } }',
+      );
+      const { endpoints } = settingsOf(text).webhook;
+      assert.deepEqual(
+        endpoints.map(({ request }) => request.auth.kind),
+        ["bearer", "basic"],
+      );
+    });
+
+    for (const [title, keys, expected] of [
+      [
+        "two ways at once",
+        "auth { bearer = hunter2, basic { username = a } }",
+        ["webhook.auth says in several ways who we are"],
+      ],
+      ["a password alone", "auth.basic.password = hunter2", ["webhook.auth.basic.username is missing"]],
+      [
+        "half of OAuth 2.0",
+        "auth.oauth2.client_secret = hunter2",
+        ["webhook.auth.oauth2.token_url is missing", "webhook.auth.oauth2.client_id is missing"],
+      ],
+      ["a token of two words", 'auth.bearer = "hunter2 x"', ["webhook.auth.bearer has a wrong value"]],
+      ["a proxy that is none", 'proxy = "socks5://u:hunter2@h"', ["webhook.proxy has a wrong value"]],
+    ] as const) {
+      test(`${title} is a mistake, told without the secret`, () => {
+        const errors = errorsOf(withAuth(keys));
+        assert.deepEqual(
+          errors.map((error) => error.replace(/^\S+ /, "").split(";")[0]),
+          expected,
+        );
+        assert.ok(!errors.join().includes("hunter2"), errors.join());
+      });
+    }
+
+    test("secrets stay out of what check shows", () => {
+      const text = withAuth(
+        'secret = "hunter2 hunter2 hunter2", proxy = "http://u:hunter2@p:1", auth.oauth2 { token_url = "http://t", client_id = a, client_secret = hunter2 }, tls.key_password = hunter2',
+      );
+      const shown = renderEffective(load(text));
+      assert.ok(!shown.includes("hunter2"), shown);
+      assert.match(shown, /^webhook\.auth\.oauth2\.client_id = a /m);
     });
   });
 

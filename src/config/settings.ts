@@ -6,7 +6,14 @@ import type { StoreOptions } from "../store/options.ts";
 import type { TcpListenerOptions } from "../transport/options.ts";
 import type { TlsOptions } from "../webhook/certificates.ts";
 import { deadLetterBytesMaxInMemory, queueBytesMaxInMemory } from "../webhook/limits.ts";
-import type { EndpointOptions, EventName, RequestOptions, RuleOptions, WebhookOptions } from "../webhook/options.ts";
+import type {
+  AuthOptions,
+  EndpointOptions,
+  EventName,
+  RequestOptions,
+  RuleOptions,
+  WebhookOptions,
+} from "../webhook/options.ts";
 import { eventNames, plainRequest } from "../webhook/options.ts";
 import type { Configuration } from "./configuration.ts";
 import { namedEntries } from "./schema.ts";
@@ -135,7 +142,25 @@ function toEndpoint(
 
 function toRequest(keys: EndpointKeys, folder: string): RequestOptions {
   const { secret, secrets = [], egress } = keys;
-  return { secrets: secret === undefined ? secrets : [secret, ...secrets], egress, tls: toTls(keys, folder) };
+  return {
+    secrets: secret === undefined ? secrets : [secret, ...secrets],
+    egress,
+    tls: toTls(keys, folder),
+    auth: toAuth(keys.auth),
+    proxy: keys.proxy,
+    compression: keys.compression,
+  };
+}
+
+/** Checked: it is one of the three, and whole. */
+function toAuth({ basic, bearer, oauth2 }: EndpointKeys["auth"]): AuthOptions {
+  if (bearer !== undefined) return { kind: "bearer", token: bearer };
+  if (basic.username !== undefined) {
+    return { kind: "basic", username: basic.username, password: basic.password ?? "" };
+  }
+  const { token_url: tokenUrl, client_id: clientId, client_secret: clientSecret, scope, audience } = oauth2;
+  if (tokenUrl === undefined || clientId === undefined || clientSecret === undefined) return { kind: "none" };
+  return { kind: "oauth2", tokenUrl, clientId, clientSecret, scope, audience, sendsCredentials: oauth2.credentials_in };
 }
 
 /** `folder`: of the configuration file, which relative paths are beside. */

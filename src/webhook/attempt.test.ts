@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { createServer, type IncomingHttpHeaders, type RequestListener } from "node:http";
 import * as net from "node:net";
+import { gunzipSync } from "node:zlib";
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
@@ -151,6 +152,40 @@ describe("the request", () => {
       createHmac("sha256", with_).update(`evt_1.${sent["webhook-timestamp"]}.${body}`).digest("base64");
     assert.equal(sent["webhook-signature"], `v1,${hmac("not so plain a secret")} v1,${hmac(key)}`);
     assert.equal((await requested("")).headers["webhook-signature"], undefined);
+  });
+
+  test("carries the credentials that are configured, and no others", async () => {
+    const headers = [["Authorization", "Bearer x"]] as const;
+    for (const [auth, expected] of [
+      [{ kind: "basic", username: "ann", password: "p:ss" }, `Basic ${Buffer.from("ann:p:ss").toString("base64")}`],
+      [{ kind: "bearer", token: "abc" }, "Bearer abc"],
+    ] as const) {
+      const request = { ...plainRequest, auth };
+      assert.equal((await requested("", { headers, request }, "us:pass@")).headers.authorization, expected);
+    }
+  });
+
+  test("is compressed when it is large, and signed as it was before", async () => {
+    const secret = "not so plain a secret";
+    let seen: { headers: IncomingHttpHeaders; body: Buffer } | undefined;
+    const { url } = await serve(async (request, response) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of request) chunks.push(chunk);
+      seen = { headers: request.headers, body: Buffer.concat(chunks) };
+      response.end("ok");
+    });
+    const sender = senderFor(url, { request: { ...plainRequest, secrets: [secret], compression: "gzip" } });
+    const text = "grün ".repeat(1_000);
+    assert.deepEqual(await attempt(sender, delivery(text)), { kind: "accepted" });
+    const { headers, body } = seen!;
+    assert.equal(headers["content-encoding"], "gzip");
+    assert.equal(headers["content-length"], `${body.length}`);
+    assert.equal(gunzipSync(body).toString(), text);
+    const signed = `evt_1.${headers["webhook-timestamp"]}.${text}`;
+    assert.equal(headers["webhook-signature"], `v1,${createHmac("sha256", secret).update(signed).digest("base64")}`);
+    assert.deepEqual(await attempt(sender, delivery("small")), { kind: "accepted" });
+    assert.equal(seen!.headers["content-encoding"], undefined);
+    assert.equal(seen!.body.toString(), "small");
   });
 
   test("is refused for a header that would break out of its line", () => {

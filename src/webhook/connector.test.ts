@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer as createPlainServer } from "node:http";
 import { createServer, type Server } from "node:https";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect as connectTo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { TLSSocket, TlsOptions as ServerOptions } from "node:tls";
@@ -141,6 +142,103 @@ describe("a receiver that asks for our certificate", () => {
       // TLS 1.3: the client is done before the server has refused it.
       assert.ok(outcome.kind === "endpoint" && ["tls", "reset"].includes(outcome.reason), JSON.stringify(outcome));
     }
+  });
+});
+
+describe("a proxy", () => {
+  const requests: string[] = [];
+
+  /** Tunnels what it is asked to, wherever that is; asked for http, it answers itself. */
+  async function proxyServer(status = 200): Promise<string> {
+    requests.length = 0;
+    const proxy = createPlainServer((request, response) => {
+      requests.push(
+        `${request.method} ${request.url} ${request.headers.host} ${request.headers["proxy-authorization"]}`,
+      );
+      request.resume();
+      response.writeHead(status).end("by proxy");
+    });
+    proxy.on("connect", (request, socket) => {
+      requests.push(`CONNECT ${request.url} ${request.headers["proxy-authorization"]}`);
+      if (status !== 200) return socket.end(`HTTP/1.1 ${status} No\r\n\r\n`);
+      const upstream = connectTo({ port: Number(request.url!.split(":")[1]), host: "127.0.0.1" });
+      socket.write("HTTP/1.1 200 OK\r\n\r\n");
+      socket.pipe(upstream).pipe(socket);
+      for (const end of [socket, upstream]) end.on("error", () => {});
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    opened.push(() => {
+      proxy.closeAllConnections();
+      return new Promise((resolve) => proxy.close(resolve));
+    });
+    return `http://us%40er:hunter2@127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  }
+
+  const basic = `Basic ${Buffer.from("us@er:hunter2").toString("base64")}`;
+
+  function senderThrough(proxy: string, url: string, tls: Partial<TlsOptions> = authority): Sender {
+    const request = { ...plainRequest, tls: { ...plainRequest.tls, ...tls }, proxy };
+    const options = endpointOptions({ url, attemptTimeoutMs: 2_000, request });
+    const sender = createSender(options, { clock: systemClock, version: "1", log: silentLogger, resolve });
+    opened.push(() => sender.close());
+    return sender;
+  }
+
+  test("tunnels https, and the receiver is met as without it, over a kept connection", async () => {
+    const proxy = await proxyServer();
+    const { port } = await receiver(pair("server"));
+    const sender = senderThrough(proxy, `https://hooks.test:${port}/`);
+    for (let i = 0; i < 3; i++) assert.equal((await attempt(sender)).excerpt, "met nobody for hooks.test");
+    assert.deepEqual(requests, [`CONNECT hooks.test:${port} ${basic}`]);
+    const { port: wrong } = await receiver(pair("wrong-name"));
+    assert.deepEqual((await attempt(senderThrough(proxy, `https://hooks.test:${wrong}/`))).outcome, fault);
+  });
+
+  test("is asked for http with the whole URL", async () => {
+    const sender = senderThrough(await proxyServer(), "http://hooks.test:81/a?b=c");
+    assert.equal((await attempt(sender)).excerpt, "by proxy");
+    assert.deepEqual(requests, [`POST http://hooks.test:81/a?b=c hooks.test:81 ${basic}`]);
+  });
+
+  for (const [status, outcome] of [
+    [407, { kind: "auth", reason: "proxy_status_407", retryAfterMs: 0 }],
+    [502, { kind: "endpoint", reason: "proxy", retryAfterMs: 0 }],
+  ] as const) {
+    test(`that answers CONNECT with ${status} is ${outcome.kind}`, async () => {
+      const sender = senderThrough(await proxyServer(status), "https://hooks.test/");
+      for (let i = 0; i < 2; i++) assert.deepEqual((await attempt(sender)).outcome, outcome);
+    });
+  }
+
+  test("that hangs costs no more than the attempt's time", async () => {
+    const silent = createPlainServer();
+    const ended = Promise.withResolvers<void>();
+    silent.on("connect", (_request, socket) => {
+      socket.on("error", () => {}).on("close", () => ended.resolve());
+      socket.on("end", () => socket.destroy()).resume();
+    });
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    opened.push(() => {
+      silent.closeAllConnections();
+      return new Promise((resolve) => silent.close(resolve));
+    });
+    const proxy = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`;
+    const request = { ...plainRequest, proxy };
+    const options = endpointOptions({ url: "https://h.test", attemptTimeoutMs: 150, connectTimeoutMs: 300, request });
+    const sender = createSender(options, { clock: systemClock, version: "1", log: silentLogger, resolve });
+    opened.push(() => sender.close());
+    assert.deepEqual((await attempt(sender)).outcome, { kind: "endpoint", reason: "timeout", retryAfterMs: 0 });
+    await ended.promise;
+  });
+
+  test("does not lead to an address that egress refuses", async () => {
+    const sender = senderThrough(await proxyServer(), "https://169.254.169.254/");
+    const { outcome } = await attempt(sender);
+    assert.ok(outcome.kind === "rejected" && outcome.reason === "blocked");
+    const nowhere = senderThrough("http://169.254.169.254:3128", "https://hooks.test/");
+    const { outcome: refused } = await attempt(nowhere);
+    assert.ok(refused.kind === "rejected" && refused.reason === "blocked");
+    assert.deepEqual(requests, []);
   });
 });
 

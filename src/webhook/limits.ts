@@ -82,3 +82,13 @@ export const secretsMax = 8;
 
 /** How often the files of certificates are looked at, while there is something to send. */
 export const certificateCheckMs = 3_000;
+
+/** A smaller body is sent as it is. */
+export const compressionBytesMin = 1024;
+
+/** Bodies that are compressed at the same time for one endpoint: each needs memory, and Node.js has four threads for it. */
+export const compressionsAtOnceMax = 4;
+
+/** An access token is renewed ahead of its end: a tenth of its life, and at most so long. */
+export const tokenRenewalShare = 0.1;
+export const tokenRenewalMsMax = 60_000;

@@ -2,6 +2,7 @@
 
 import type { Durability } from "../store/change.ts";
 import type { TlsOptions } from "./certificates.ts";
+import type { Compression } from "./compression.ts";
 import type { EgressOptions } from "./egress.ts";
 
 export type BodyEncoding = "plain" | "base64" | "base62";
@@ -56,6 +57,28 @@ export interface RequestOptions {
   egress: EgressOptions;
   /** For https. */
   tls: TlsOptions;
+  auth: AuthOptions;
+  /** `http://user:password@host:port`; `undefined`: straight to the endpoint. */
+  proxy: string | undefined;
+  compression: Compression;
+}
+
+/** How we say who we are. */
+export type AuthOptions =
+  | { kind: "none" }
+  | { kind: "basic"; username: string; password: string }
+  | { kind: "bearer"; token: string }
+  | ({ kind: "oauth2" } & OAuth2Options);
+
+/** Client credentials. */
+export interface OAuth2Options {
+  tokenUrl: string;
+  clientId: string;
+  clientSecret: string;
+  scope: string | undefined;
+  audience: string | undefined;
+  /** Where the token endpoint wants id and secret: as Basic authorization, or in the form. */
+  sendsCredentials: "header" | "body";
 }
 
 /** Requests as they are where nothing is configured. */
@@ -70,6 +93,9 @@ export const plainRequest: RequestOptions = {
     verifiesPeer: true,
     serverName: undefined,
   },
+  auth: { kind: "none" },
+  proxy: undefined,
+  compression: "none",
 };
 
 export interface WebhookOptions {

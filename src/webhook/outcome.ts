@@ -99,6 +99,7 @@ export interface Failure {
 
 export function judgeFailure({ code, free, detail = code }: Failure): Outcome {
   if (code === egressRefused) return { kind: "rejected", reason: "blocked", detail, retryAfterMs: 0 };
+  if (code === "PROXY_STATUS_407") return { kind: "auth", reason: "proxy_status_407", retryAfterMs: 0 };
   const reason = failureReason(code);
   if (reason === "reset" && free) return unanswered;
   return { kind: "endpoint", reason, retryAfterMs: 0 };
@@ -126,6 +127,7 @@ const failureReasons: ReadonlyMap<string, string> = new Map([
 function failureReason(code: string): string {
   const reason = failureReasons.get(code);
   if (reason !== undefined) return reason;
+  if (code.startsWith("PROXY_")) return "proxy";
   if (code.startsWith("HPE_") || code === "HTTPParserError") return "bad_answer";
   if (/TLS|SSL|CERT|SIGNATURE|SIGNED/.test(code)) return "tls";
   return "connection_failed";

@@ -39,6 +39,24 @@ const url = text({
   },
 });
 
+const proxyUrl = text({
+  type: "http:// address of a proxy",
+  check(address) {
+    const isProxy = /^http:\/\/[^/?#\s]+\/?$/i.test(address) && URL.canParse(address);
+    return isProxy && isDecodable(new URL(address)) ? undefined : "an address like http://user:password@host:port";
+  },
+});
+
+/** Of user names and passwords with a stray `%`. */
+function isDecodable({ username, password }: URL): boolean {
+  try {
+    decodeURIComponent(username + password);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 // CR, LF or NUL would let a value become a header of its own. [RFC 9110 5.5]
 const headerValue = text({
   type: "header value",
@@ -188,7 +206,10 @@ const endpointKeys = {
     note: plainBody,
   }),
   batch: unused("later", anything, "Several events in one request.", plainBody),
-  compression: unused("later", anything, "Compressed bodies."),
+  compression: key(choice(["none", "gzip", "br"]), {
+    default: "none",
+    meaning: "Compresses bodies of 1 KiB and more; the receiver is told by `content-encoding`.",
+  }),
   template: unused("later", anything, "Bodies of your own making.", plainBody),
   secret: optional(signingSecret, {
     secret: true,
@@ -199,13 +220,48 @@ const endpointKeys = {
     meaning:
       "Several secrets, newest first, while one replaces another: each request has a signature for each. `secret`, where it is given as well, is before them.",
   }),
-  auth: unusedSecret("Proves to the endpoint who we are.", "requests carry no credentials but those in `headers`"),
+  auth: section(
+    {
+      basic: section(
+        {
+          username: optional(text({ type: "user name", check: userName }), { meaning: "User name." }),
+          password: optional(text(), { meaning: "Password.", secret: true }),
+        },
+        { meaning: "Basic authorization." },
+      ),
+      bearer: optional(text({ type: "token", check: bearerToken }), {
+        meaning: "A token that is sent as it is.",
+        secret: true,
+      }),
+      oauth2: section(
+        {
+          token_url: optional(url, { meaning: "Where access tokens are asked for, by client credentials." }),
+          client_id: optional(text(), { meaning: "Who asks." }),
+          client_secret: optional(text(), { meaning: "Its secret.", secret: true }),
+          scope: optional(text(), { meaning: "What the token is for, in the words of who gives it." }),
+          audience: optional(text(), { meaning: "Whom it is for, where the token endpoint asks for that." }),
+          credentials_in: key(choice(["header", "body"]), {
+            default: "header",
+            meaning: "Where the token endpoint wants id and secret: Basic authorization, or the form in the body.",
+          }),
+        },
+        { meaning: "OAuth 2.0." },
+      ),
+    },
+    {
+      meaning:
+        "Says to the endpoint who we are, by one of three ways; it wins over `headers.authorization` and over a name in `url`.",
+    },
+  ),
   tls: section(tlsKeys, { meaning: "How an https receiver is met." }),
   ssl: section(
     { enable: optional(flag, { meaning: "`false`: this section says nothing." }), ...tlsKeys },
     { meaning: "Older spelling of `tls`." },
   ),
-  proxy: unusedSecret("HTTP proxy.", "requests go straight to the endpoint"),
+  proxy: optional(proxyUrl, {
+    meaning:
+      "HTTP proxy, as `http://user:password@host:port`. What is https is tunnelled through it; which addresses it connects to is its own affair, `egress` judges the proxy's.",
+  }),
   dead_letters: section(
     {
       max_bytes: optional(size({ min: 1024, max: 1024 ** 4 }), {
@@ -269,8 +325,14 @@ function headerName(name: string): string | undefined {
   return /^[\w!#$%&'*+.^`|~-]+$/.test(name) ? undefined : "a header name: letters, digits and `-`"; // [RFC 9110 5.1]
 }
 
-function unusedSecret(meaning: string, note: string) {
-  return optional(anything, { meaning, status: "later", note, secret: true });
+/** Basic authorization has the colon between name and password. [RFC 7617 2] */
+function userName(name: string): string | undefined {
+  return name !== "" && !name.includes(":") ? undefined : "a user name without `:`";
+}
+
+/** [RFC 6750 2.1] */
+function bearerToken(token: string): string | undefined {
+  return /^[\x21-\x7e]+$/.test(token) ? undefined : "a token: letters, digits and signs, no spaces";
 }
 
 function serverName(name: string): string | undefined {
