@@ -19,8 +19,9 @@ import {
   idleConnectionMs,
   interimAnswersMax,
 } from "./limits.ts";
-import { cancelled, judgeAnswer, judgeFailure } from "./outcome.ts";
+import { cancelled, judgeAnswer, judgeFailure, parseRetryAfter } from "./outcome.ts";
 import { AccessTokens } from "./access-token.ts";
+import { BurstLog } from "./burst-log.ts";
 import { Certificates } from "./certificates.ts";
 import { Compressor } from "./compression.ts";
 import { type Approach, approachTo, unusableConnector } from "./connector.ts";
@@ -59,6 +60,7 @@ export function createSender(endpoint: EndpointOptions, parts: SenderParts): Sen
 class HttpSender implements Sender {
   private readonly options: EndpointOptions;
   private readonly clock: Clock;
+  private readonly bursts: BurstLog;
   private readonly url: URL;
   private readonly head: RequestHead;
   /** Each `undefined` where nothing is configured for it: then an attempt goes straight to a connection. */
@@ -80,6 +82,7 @@ class HttpSender implements Sender {
   constructor(options: EndpointOptions, { clock, version, log, resolve }: SenderParts) {
     this.options = options;
     this.clock = clock;
+    this.bursts = new BurstLog(clock, log);
     this.url = new URL(options.url);
     this.head = requestHead(options, version);
     const { secrets, egress, tls, auth, compression } = options.request;
@@ -118,6 +121,7 @@ class HttpSender implements Sender {
     this.closing = true;
     this.sweep?.cancel();
     this.tokens?.close();
+    this.bursts.close();
     for (const posting of this.preparing) this.giveUp(posting, cancelled);
     await Promise.all([...this.connections].map(({ client }) => client.destroy()));
     this.connections.clear();
@@ -163,6 +167,7 @@ class HttpSender implements Sender {
       if (this.tokens !== undefined && outcome.kind === "auth" && !posting.isSecond && !this.closing) {
         return this.postAgain(posting, this.tokens);
       }
+      if (exchange.retryAfter !== undefined) this.sayMalformed(outcome, exchange.retryAfter);
       posting.settled(outcome, exchange.facts(this.clock.monotonic()));
     });
     connection.exchange = exchange;
@@ -188,6 +193,13 @@ class HttpSender implements Sender {
     if (encoding !== undefined) ours.push("content-encoding", encoding);
     if (authorization !== undefined) ours.push("authorization", authorization);
     return { method: "POST", path: pathPrefix + path, headers: headers.concat(ofTheWay, ours), body };
+  }
+
+  /** It is ignored; the log counts how often. */
+  private sayMalformed(outcome: Outcome, retryAfter: string): void {
+    if (!("retryAfterMs" in outcome) || parseRetryAfter(retryAfter, this.clock.now()) !== undefined) return;
+    const facts = { endpoint: this.options.name, retryAfter: retryAfter.slice(0, 60) };
+    this.bursts.warn("webhook endpoint sends a Retry-After that is none: ignored", facts);
   }
 
   /** One that has not got as far as a connection. */
@@ -300,7 +312,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   private interimAnswers = 0;
   /** 0: none yet. */
   private status = 0;
-  private retryAfter: string | undefined;
+  retryAfter: string | undefined;
   private answerBytes = 0;
   private excerpt = "";
   private failureCode = "";

@@ -50,7 +50,7 @@ export const cancelled: Outcome = { kind: "cancelled" };
 export function judgeAnswer({ status, retryAfter, excerpt }: Answer, now: Instant): Outcome {
   if (status >= 200 && status < 300) return accepted;
   const reason = `status_${status}`;
-  const retryAfterMs = retryAfter === undefined ? 0 : parseRetryAfter(retryAfter, now);
+  const retryAfterMs = retryAfter === undefined ? 0 : (parseRetryAfter(retryAfter, now) ?? 0);
   const rejected = (because: string): Outcome => ({
     kind: "rejected",
     reason: because,
@@ -133,11 +133,12 @@ function failureReason(code: string): string {
   return "connection_failed";
 }
 
-/** Milliseconds to wait; 0 when the value is malformed. [RFC 9110 10.2.3] */
-function parseRetryAfter(value: string, now: Instant): number {
+/** Milliseconds to wait; `undefined` when the value is malformed. [RFC 9110 10.2.3] */
+export function parseRetryAfter(value: string, now: Instant): number | undefined {
   const text = value.trim();
-  const waitMs = /^\d{1,9}$/.test(text) ? Number(text) * 1000 : httpDate.test(text) ? Date.parse(text) - now : 0;
-  return waitMs > 0 ? Math.min(waitMs, retryAfterMsMax) : 0;
+  const isSeconds = /^\d+$/.test(text);
+  const waitMs = isSeconds ? Number(text) * 1000 : httpDate.test(text) ? Date.parse(text) - now : Number.NaN;
+  return Number.isNaN(waitMs) ? undefined : Math.min(Math.max(0, waitMs), retryAfterMsMax);
 }
 
 /** The preferred form, the only one that may be sent. [RFC 9110 5.6.7] */
