@@ -11,7 +11,7 @@ import type { Facts, Logger } from "./base/log.ts";
 import type { BrokerChange } from "./store/change.ts";
 import { StoreUnavailable } from "./store/store.ts";
 import { storedState } from "./store/stored-state.ts";
-import type { EndpointOptions } from "./webhook/options.ts";
+import { type EndpointOptions, plainRequest } from "./webhook/options.ts";
 
 /** Remembers every line. */
 class RememberedLog implements Logger {
@@ -70,6 +70,7 @@ function endpointAt(port: number): EndpointOptions {
     poolSize: 4,
     attemptTimeoutMs: 5000,
     connectTimeoutMs: 5000,
+    request: plainRequest,
     retry: { scheduleMs: [10], jitter: 0 },
     maxAgeMs: 60_000,
     durability: "strict",

@@ -7,7 +7,8 @@ import { MemoryStore } from "./store/memory.ts";
 import { StoreUnavailable } from "./store/store.ts";
 import { storedState } from "./store/stored-state.ts";
 import type { Sender } from "./webhook/attempt.ts";
-import type { EndpointOptions } from "./webhook/options.ts";
+import { noFacts } from "./webhook/fake-endpoint.ts";
+import { type EndpointOptions, plainRequest } from "./webhook/options.ts";
 
 const endpoint: EndpointOptions = {
   name: "default",
@@ -18,6 +19,7 @@ const endpoint: EndpointOptions = {
   poolSize: 4,
   attemptTimeoutMs: 1000,
   connectTimeoutMs: 1000,
+  request: plainRequest,
   retry: { scheduleMs: [], jitter: 0 },
   maxAgeMs: 60_000,
   durability: "strict",
@@ -52,7 +54,7 @@ class HeldSender implements Sender {
 
   send(delivery: Parameters<Sender["send"]>[0], settled: Parameters<Sender["send"]>[1]): void {
     this.sent.push(delivery.owed.deliveryId);
-    this.waiting.push(() => settled({ kind: "accepted" }));
+    this.waiting.push(() => settled({ kind: "accepted" }, noFacts));
   }
 
   settle(): void {

@@ -181,7 +181,7 @@ export function serve(
   const log = portLogger(send);
   const back = openBack(() => {
     const engine = openEngine(store, log, moment);
-    const createSenderFor = (endpoint: EndpointOptions) => createSender(endpoint, { clock: systemClock, version });
+    const createSenderFor = (endpoint: EndpointOptions) => createSender(endpoint, { clock: systemClock, version, log });
     return new Back({ engine, webhook, clock: systemClock, random: Math.random, log, createSender: createSenderFor });
   });
   const answers = new BatchAnswers(send);

@@ -34,7 +34,7 @@ test("a very long line is not shown", () => {
 test("lines that hold secrets are shown without them", () => {
   const report = renderErrors(
     load(
-      'http_server { prt = 1, password = hunter2 }\nwebhook { ulr = 1, secret : "hunter2 x", url = "http://u:hunter2@h" }',
+      'http_server { prt = 1, password = hunter2 }\nwebhook { ulr = 1, secret : "hunter2 x", url = "http://u:hunter2@h" }\nwebhook { nope = 1, secrets = ["hunter2 x", \'y\', "hunter2"] }\nwebhook.secrets = [\n "whsec_hunter2", zzz = 1\n]',
     ),
   );
   assert.ok(!report.includes("hunter2"), report);
@@ -42,7 +42,7 @@ test("lines that hold secrets are shown without them", () => {
 
 test("effective settings read back as a configuration, secrets masked, with the origin of each", () => {
   const result = load(
-    'webhook {\n url = "http://me:hunter2@h"\n secret = hunter2\n headers { authorization = hunter2, "x y.z" = 1 }\n events = [{ event = on_client_connack }]\n}',
+    'webhook {\n url = "http://me:hunter2@h"\n secret = "hunter2 hunter2 hunter2"\n headers { authorization = hunter2, "x y.z" = 1 }\n events = [{ event = on_client_connack }]\n}',
   );
   const page = renderEffective({ ...result, errors: [] });
   assert.ok(!page.includes("hunter2"), page);

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, test } from "vitest";
 import { memoryFiles } from "../base/hocon/memory-files.ts";
-import type { EndpointOptions } from "../webhook/options.ts";
+import { type EndpointOptions, plainRequest } from "../webhook/options.ts";
 import { problemText, renderEffective, renderErrors } from "./check.ts";
 import type { Overrides } from "./command-line.ts";
 import { overridesOfUrls } from "./command-line.ts";
@@ -59,6 +59,7 @@ const tutorialEndpoint: EndpointOptions = {
   poolSize: 32,
   attemptTimeoutMs: 5000,
   connectTimeoutMs: 5000,
+  request: plainRequest,
   retry: {
     scheduleMs: [1000, 5000, 15_000, minute, 5 * minute, 15 * minute, 30 * minute].concat(
       [1, 2, 4, 8, 8].map((hours) => hours * hour),
@@ -471,6 +472,7 @@ describe("webhook", () => {
       poolSize: 4,
       attemptTimeoutMs: 1500,
       connectTimeoutMs: 2000,
+      request: plainRequest,
       retry: { scheduleMs: [500, 2000], jitter: 0 },
       maxAgeMs: 90_000,
       durability: "disk",
@@ -558,13 +560,12 @@ describe("webhook", () => {
 
   test("what is not built yet is read with one warning each", () => {
     const text = `webhook {
-      url = "http://h", format = cloudevents, order_by = topic, secret = "\${?NONE}x", batch { max_events = 5 }
-      tls.cacertfile = x, auth.oauth2.client_id = y, queue.overflow = block
+      url = "http://h", format = cloudevents, order_by = topic, rate = 5, batch { max_events = 5 }
+      queue.overflow = block
       events = [ { event = on_client_connack, clientid = "a*" } { event = on_client_subscribe } { event = on_message_dropped } ]
     }`;
     const warned = warningsOf(text).map((line) => line.replace(/^\S+ /, "").split(": ")[0]!);
     assert.deepEqual(warned.sort(), [
-      "webhook.auth",
       "webhook.batch",
       "webhook.events.clientid",
       "webhook.events.event = on_client_subscribe",
@@ -572,12 +573,217 @@ describe("webhook", () => {
       "webhook.format = cloudevents",
       "webhook.order_by = topic",
       "webhook.queue.overflow = block",
-      "webhook.secret",
-      "webhook.tls",
+      "webhook.rate",
     ]);
     const endpoint = endpointOf(text);
     assert.deepEqual(endpoint.rules, [{ event: "on_client_connack", topicFilters: [] }]);
     assert.equal(endpoint.overflow, "drop_oldest");
+  });
+
+  test("secrets sign requests, and one that cannot is refused without being shown", () => {
+    const key = `whsec_${"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}`;
+    const webhookWith = (keys: string) =>
+      `webhook { url = "http://h", events = [{event = on_client_connack}]\n ${keys} }`;
+    assert.deepEqual(endpointOf(webhookWith(`secret = "${key}"`)).request.secrets, [key]);
+    const both = webhookWith(`secret = "new new new new new", secrets = ["${key}", "old old old old old"]`);
+    assert.deepEqual(endpointOf(both).request.secrets, ["new new new new new", key, "old old old old old"]);
+    assert.deepEqual(
+      errorsOf(webhookWith('secret = hunter2, secrets = ["whsec_hunter2", b]')).map((line) => line.split(": ")[1]),
+      [
+        "webhook.secret has a wrong value; found a value that is not shown; expected a secret of at least 16 characters, or `whsec_` and base64",
+        "webhook.secrets has a wrong value; found a value that is not shown; expected a list, each item `whsec_` and the base64 of 24 bytes or more",
+      ],
+    );
+    const nine = Array.from({ length: 9 }, (_, i) => `"secret number ${i} of nine"`).join(", ");
+    assert.match(errorsOf(webhookWith(`secrets = [${nine}]`)).join(), /8 of them at most$/);
+  });
+
+  test("egress is a word, or the ranges that are allowed", () => {
+    const egressOf = (keys: string) =>
+      endpointOf(`webhook { url = "http://h", events = [{event = on_client_connack}]\n ${keys} }`).request.egress;
+    assert.deepEqual(egressOf(""), { mode: "guarded" });
+    assert.deepEqual(egressOf("egress = public_only"), { mode: "public_only" });
+    assert.deepEqual(egressOf('egress { allow = ["10.0.0.0/8", "::1"] }'), {
+      mode: "allow",
+      ranges: ["10.0.0.0/8", "::1"],
+    });
+    assert.deepEqual(egressOf("egress.allow = 10.1.2.3"), { mode: "allow", ranges: ["10.1.2.3"] });
+    for (const [wrong, expected] of [
+      ["egress = open", /expected guarded, public_only or \{ allow/],
+      ["egress { deny = [] }", /expected guarded, public_only or \{ allow/],
+      ['egress { allow = ["10.0.0.0/99"] }', /expected a list, each item an address or a range/],
+    ] as const) {
+      const text = `webhook { url = "http://h", events = [{event = on_client_connack}]\n ${wrong} }`;
+      assert.match(errorsOf(text).join(), expected);
+    }
+  });
+
+  describe("tls", () => {
+    const shelf = path.join(import.meta.dirname, "../../test/support/certificates");
+    const fixture = (name: string) => readFileSync(path.join(shelf, name), "utf8");
+    const files = {
+      "/srv/ca.pem": fixture("authority.pem"),
+      "/etc/hook/client.pem": fixture("client.pem"),
+      "/etc/hook/client.key": fixture("client-locked.key"),
+    };
+    const withTls = (keys: string) =>
+      `webhook {\n url = "https://h", events = [{event = on_client_connack}]\n ${keys}\n }`;
+    const client = 'certfile = "/etc/hook/client.pem", keyfile = "/etc/hook/client.key"';
+
+    test("files are beside the configuration file, and ssl is an older word for it", () => {
+      const expected = {
+        authorityFile: "/srv/ca.pem",
+        certificateFile: "/etc/hook/client.pem",
+        keyFile: "/etc/hook/client.key",
+        keyPassword: "open-sesame",
+        verifiesPeer: true,
+        serverName: "h.test",
+      };
+      for (const section of ["tls", "ssl"]) {
+        const text = withTls(
+          `${section} { cacertfile = ca.pem, ${client}, key_password = open-sesame, server_name = h.test }`,
+        );
+        assert.deepEqual(endpointOf(text, { files }).request.tls, expected);
+      }
+      const off = withTls("ssl { enable = false, cacertfile = ca.pem }");
+      assert.deepEqual(endpointOf(off, { files }).request.tls, plainRequest.tls);
+    });
+
+    test("an endpoint takes it from webhook, key by key", () => {
+      const text = withTls('tls { cacertfile = ca.pem }, endpoints.a { url = "https://a", tls.server_name = a.test }');
+      const { endpoints } = settingsOf(text, { files }).webhook;
+      assert.deepEqual(
+        endpoints.map(({ request }) => [request.tls.authorityFile, request.tls.serverName]),
+        [
+          ["/srv/ca.pem", undefined],
+          ["/srv/ca.pem", "a.test"],
+        ],
+      );
+    });
+
+    for (const [title, keys, expected] of [
+      [
+        "a file that is not there",
+        "tls.cacertfile = gone.pem",
+        "webhook.tls.cacertfile cannot be used: /srv/gone.pem cannot be read: there is no such file",
+      ],
+      [
+        "a file that holds something else",
+        "ssl.cacertfile = nanomq.conf",
+        "webhook.ssl.cacertfile cannot be used: /srv/nanomq.conf holds no certificate in PEM form",
+      ],
+      [
+        "a wrong password",
+        `tls { ${client}, key_password = hunter2 }`,
+        "webhook.tls.key_password cannot be used: /etc/hook/client.key does not open with this password",
+      ],
+      [
+        "no password",
+        `tls { ${client} }`,
+        "webhook.tls.keyfile cannot be used: /etc/hook/client.key is locked with a password: key_password",
+      ],
+      [
+        "a certificate alone",
+        'tls.certfile = "/etc/hook/client.pem"',
+        "webhook.tls.certfile cannot be used: a certificate is of use with its keyfile only",
+      ],
+    ] as const) {
+      test(`${title} is a mistake at its place`, () => {
+        const [error, ...more] = errorsOf(withTls(keys), { files });
+        assert.deepEqual(more, []);
+        assert.match(error ?? "", /^nanomq\.conf:3:\d+: /);
+        assert.equal(error?.replace(/^\S+ /, ""), expected);
+      });
+    }
+
+    test("that trusts everybody is warned of", () => {
+      const warnings = warningsOf(withTls("tls.verify_peer = false"), { files });
+      assert.deepEqual(warnings, [
+        "nanomq.conf:3:20: webhook.tls.verify_peer = false: whoever answers is taken for the receiver",
+      ]);
+    });
+  });
+
+  describe("auth", () => {
+    const withAuth = (keys: string) =>
+      `webhook {\n url = "http://h", events = [{event = on_client_connack}]\n ${keys}\n }`;
+
+    test("is basic, a bearer's token or OAuth 2.0", () => {
+      const authOf = (keys: string) => endpointOf(withAuth(keys)).request.auth;
+      assert.deepEqual(authOf(""), { kind: "none" });
+      assert.deepEqual(authOf("auth.basic { username = ann, password = 123 }"), {
+        kind: "basic",
+        username: "ann",
+        password: "123",
+      });
+      assert.deepEqual(authOf("auth.bearer = abc.def"), { kind: "bearer", token: "abc.def" });
+      const oauth2 =
+        'auth.oauth2 { token_url = "https://id.test/token", client_id = me, client_secret = s, audience = a }';
+      assert.deepEqual(authOf(oauth2), {
+        kind: "oauth2",
+        tokenUrl: "https://id.test/token",
+        clientId: "me",
+        clientSecret: "s",
+        scope: undefined,
+        audience: "a",
+        sendsCredentials: "header",
+      });
+    });
+
+    test("an endpoint may replace what it inherits", () => {
+      const text = withAuth(
+        'auth.bearer = abc, endpoints.a { url = "http://a", auth { bearer = null, basic.username = ann } }',
+      );
+      const { endpoints } = settingsOf(text).webhook;
+      assert.deepEqual(
+        endpoints.map(({ request }) => request.auth.kind),
+        ["bearer", "basic"],
+      );
+    });
+
+    for (const [title, keys, expected] of [
+      [
+        "two ways at once",
+        "auth { bearer = hunter2, basic { username = a } }",
+        ["webhook.auth says in several ways who we are"],
+      ],
+      ["a password alone", "auth.basic.password = hunter2", ["webhook.auth.basic.username is missing"]],
+      [
+        "half of OAuth 2.0",
+        "auth.oauth2.client_secret = hunter2",
+        ["webhook.auth.oauth2.token_url is missing", "webhook.auth.oauth2.client_id is missing"],
+      ],
+      ["a token of two words", 'auth.bearer = "hunter2 x"', ["webhook.auth.bearer has a wrong value"]],
+      ["a proxy that is none", 'proxy = "socks5://u:hunter2@h"', ["webhook.proxy has a wrong value"]],
+    ] as const) {
+      test(`${title} is a mistake, told without the secret`, () => {
+        const errors = errorsOf(withAuth(keys));
+        assert.deepEqual(
+          errors.map((error) => error.replace(/^\S+ /, "").split(";")[0]),
+          expected,
+        );
+        assert.ok(!errors.join().includes("hunter2"), errors.join());
+      });
+    }
+
+    test("secrets stay out of what check shows", () => {
+      const text = withAuth(
+        'secret = "hunter2 hunter2 hunter2", proxy = "http://u:hunter2@p:1", auth.oauth2 { token_url = "http://t", client_id = a, client_secret = hunter2 }, tls.key_password = hunter2',
+      );
+      const shown = renderEffective(load(text));
+      assert.ok(!shown.includes("hunter2"), shown);
+      assert.match(shown, /^webhook\.auth\.oauth2\.client_id = a /m);
+    });
+  });
+
+  test("a secret from the environment is taken; without the variable it is no secret", () => {
+    const text = 'webhook { url = "http://h", events = [{event = on_client_connack}], secret = ${?HOOK_SECRET} }';
+    const env = { HOOK_SECRET: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" };
+    assert.deepEqual(endpointOf(text, { env }).request.secrets, [env.HOOK_SECRET]);
+    assert.deepEqual(endpointOf(text).request.secrets, []);
+    const quoted = text.replace("${?HOOK_SECRET}", '"${?HOOK_SECRET}"');
+    assert.deepEqual(endpointOf(quoted, { env }).request.secrets, [env.HOOK_SECRET]);
+    assert.deepEqual(endpointOf(quoted).request.secrets, []);
   });
 
   test("a webhook without events is legal, and told", () => {

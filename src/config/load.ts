@@ -13,6 +13,7 @@ import { assemble, placeOf } from "./assignments.ts";
 import type { Overrides } from "./command-line.ts";
 import { commandLineAssignments } from "./command-line.ts";
 import { configuration } from "./configuration.ts";
+import { checkEndpoint } from "./endpoint-check.ts";
 import { environmentAssignments } from "./environment.ts";
 import type { FoundFile } from "./find-file.ts";
 import { findFile } from "./find-file.ts";
@@ -69,7 +70,8 @@ export function loadSettings(request: LoadRequest): LoadResult {
   const outer = [environmentAssignments(env), commandLineAssignments(overrides)].map(treeOf);
   const root = outer.reduce(overlay, tree.root);
   const whole = fitSchema(root, configuration, { allPaths });
-  const endpoints = fitEndpoints(root);
+  const folder = file === undefined ? cwd : path.dirname(path.resolve(cwd, file.path));
+  const endpoints = fitEndpoints(root, { files, folder });
   // A wrong value in the file is told even where the environment or the command line put another in its place.
   const hidden = fitSchema(tree.root, configuration, { allPaths }).errors.filter(({ found }) => found !== undefined);
 
@@ -77,7 +79,6 @@ export function loadSettings(request: LoadRequest): LoadResult {
   const warnings = [...tree.warnings, ...whole.warnings, ...endpoints.warnings];
   // A file that lists listeners lists all of them, but what is added from outside takes nothing away.
   const tcp = valueAt(tree.root, ["listeners"]) === undefined || valueAt(root, ["listeners", "tcp"]) !== undefined;
-  const folder = file === undefined ? cwd : path.dirname(path.resolve(cwd, file.path));
   const settings =
     errors.length === 0 && whole.value !== undefined
       ? toSettings({ configuration: whole.value, endpoints: endpoints.found, tcp, version, folder })
@@ -128,7 +129,7 @@ interface Endpoints {
 }
 
 /** Each endpoint with what it takes from `webhook`. */
-function fitEndpoints(root: HoconObject): Endpoints {
+function fitEndpoints(root: HoconObject, surroundings: { files: Files; folder: string }): Endpoints {
   const webhook = valueAt(root, ["webhook"]);
   const endpoints: Endpoints = { found: [], errors: [], warnings: [] };
   if (webhook?.kind !== "object") return endpoints;
@@ -151,6 +152,9 @@ function fitEndpoints(root: HoconObject): Endpoints {
     endpoints.errors.push(...fitting.errors);
     if (fitting.value === undefined) continue;
     endpoints.found.push([name, fitting.value]);
+    const check = checkEndpoint({ keys: fitting.value, tree, path: where, ...surroundings });
+    endpoints.errors.push(...check.errors);
+    endpoints.warnings.push(...check.warnings);
     if (fitting.value.events.length === 0) {
       endpoints.warnings.push({ at: tree.at, what: `${where} has no events: nothing is sent` });
     }

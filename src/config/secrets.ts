@@ -28,10 +28,12 @@ export function masked(value: HoconValue, path: string): HoconValue {
 
 /** A line of a file as it may be shown beside a mistake. */
 export function maskedLine(line: string): string {
-  const shown = line.replace(/([\w.-]+)("?\s*[=:]\s*)("(?:[^"\\]|\\.)*"?|[^\s,}\]]+)/g, (setting, key, sign) =>
-    secretName.test(key.slice(key.lastIndexOf(".") + 1)) ? `${key}${sign}********` : setting,
+  const shown = line.replace(
+    /([\w.-]+)("?\s*[=:]\s*)(\[[^\]]*\]?|"(?:[^"\\]|\\.)*"?|[^\s,}\]]+)/g,
+    (setting, key, sign) => (secretName.test(key.slice(key.lastIndexOf(".") + 1)) ? `${key}${sign}********` : setting),
   );
-  return withoutUserInfo(shown);
+  // Items of a list may stand on lines of their own; these say themselves what they are.
+  return withoutUserInfo(shown.replace(/\bwh(?:sec|sk)_[^\s",\]}]+/g, "********"));
 }
 
 /** `http://user:password@host` without the password. */

@@ -4,9 +4,17 @@ import type { LogOptions } from "../base/log.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import type { StoreOptions } from "../store/options.ts";
 import type { TcpListenerOptions } from "../transport/options.ts";
+import type { TlsOptions } from "../webhook/certificates.ts";
 import { deadLetterBytesMaxInMemory, queueBytesMaxInMemory } from "../webhook/limits.ts";
-import type { EndpointOptions, EventName, RuleOptions, WebhookOptions } from "../webhook/options.ts";
-import { eventNames } from "../webhook/options.ts";
+import type {
+  AuthOptions,
+  EndpointOptions,
+  EventName,
+  RequestOptions,
+  RuleOptions,
+  WebhookOptions,
+} from "../webhook/options.ts";
+import { eventNames, plainRequest } from "../webhook/options.ts";
 import type { Configuration } from "./configuration.ts";
 import { namedEntries } from "./schema.ts";
 import { defaultBind, parseBind } from "./sections/listeners.ts";
@@ -70,7 +78,9 @@ export function toSettings({ configuration, endpoints, tcp, version, folder }: S
         : undefined,
     },
     webhook: {
-      endpoints: endpoints.map(([name, keys]) => toEndpoint(name, keys, webhook.enable, store.engine === "disk")),
+      endpoints: endpoints.map(([name, keys]) =>
+        toEndpoint(name, keys, { webhookEnabled: webhook.enable, hasDisk: store.engine === "disk", folder }),
+      ),
     },
     store:
       store.engine === "disk"
@@ -86,7 +96,17 @@ function tcpListeners({ listeners: { tcp } }: Configuration): TcpListenerOptions
   return [...main, ...named].flatMap(([name, { bind, enable }]) => (enable ? [{ name, ...bind }] : []));
 }
 
-function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, hasDisk: boolean): EndpointOptions {
+interface Surroundings {
+  webhookEnabled: boolean;
+  hasDisk: boolean;
+  folder: string;
+}
+
+function toEndpoint(
+  name: string,
+  keys: EndpointKeys,
+  { webhookEnabled, hasDisk, folder }: Surroundings,
+): EndpointOptions {
   const headers = keys.headers[namedEntries].flatMap(([header, value]) =>
     value === undefined ? [] : [[header, value] as const],
   );
@@ -103,6 +123,7 @@ function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, h
     poolSize: keys.pool_size,
     attemptTimeoutMs: keys.request_timeout ?? keys.cancel_timeout,
     connectTimeoutMs: keys.connect_timeout,
+    request: toRequest(keys, folder),
     retry: { scheduleMs: keys.retry.schedule, jitter: keys.retry.jitter },
     maxAgeMs: keys.max_age,
     durability,
@@ -117,6 +138,49 @@ function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, h
       fires(event) ? [{ event, topicFilters: event === "on_message_publish" ? (topic ?? []) : [] }] : [],
     ),
   };
+}
+
+function toRequest(keys: EndpointKeys, folder: string): RequestOptions {
+  const { secret, secrets = [], egress } = keys;
+  return {
+    secrets: secret === undefined ? secrets : [secret, ...secrets],
+    egress,
+    tls: toTls(keys, folder),
+    auth: toAuth(keys.auth),
+    proxy: keys.proxy,
+    compression: keys.compression,
+  };
+}
+
+/** Checked: it is one of the three, and whole. */
+function toAuth({ basic, bearer, oauth2 }: EndpointKeys["auth"]): AuthOptions {
+  if (bearer !== undefined) return { kind: "bearer", token: bearer };
+  if (basic.username !== undefined) {
+    return { kind: "basic", username: basic.username, password: basic.password ?? "" };
+  }
+  const { token_url: tokenUrl, client_id: clientId, client_secret: clientSecret, scope, audience } = oauth2;
+  if (tokenUrl === undefined || clientId === undefined || clientSecret === undefined) return { kind: "none" };
+  return { kind: "oauth2", tokenUrl, clientId, clientSecret, scope, audience, sendsCredentials: oauth2.credentials_in };
+}
+
+/** `folder`: of the configuration file, which relative paths are beside. */
+export function toTls({ url, tls, ssl }: EndpointKeys, folder: string): TlsOptions {
+  if (!isHttps(url)) return plainRequest.tls;
+  const older: Partial<typeof ssl> = ssl.enable === false ? {} : ssl;
+  const file = (name: string | undefined) => (name === undefined ? undefined : path.resolve(folder, name));
+  return {
+    authorityFile: file(tls.cacertfile ?? older.cacertfile),
+    certificateFile: file(tls.certfile ?? older.certfile),
+    keyFile: file(tls.keyfile ?? older.keyfile),
+    keyPassword: tls.key_password ?? older.key_password,
+    verifiesPeer: tls.verify_peer ?? older.verify_peer ?? true,
+    serverName: tls.server_name ?? older.server_name,
+  };
+}
+
+/** Of a checked URL: its scheme may be in capitals. */
+export function isHttps(url: string): boolean {
+  return /^https:/i.test(url);
 }
 
 function fires(event: string): event is EventName {

@@ -147,6 +147,18 @@ export function listOf<Value>(item: ValueType<Value>): ValueType<readonly Value[
   };
 }
 
+/** A list that is not longer. */
+export function atMost<Item>(itemsMax: number, list: ValueType<readonly Item[]>): ValueType<readonly Item[]> {
+  return {
+    type: list.type,
+    read(input) {
+      const reading = list.read(input);
+      if ("value" in reading && reading.value.length > itemsMax) return { expected: `${itemsMax} of them at most` };
+      return reading;
+    },
+  };
+}
+
 /** The value itself, or a word that stands for another value. */
 export function orWord<Value>(word: string, meant: Value, type: ValueType<Value>): ValueType<Value> {
   return {

@@ -1,17 +1,20 @@
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { createServer, type IncomingHttpHeaders, type RequestListener } from "node:http";
 import * as net from "node:net";
+import { gunzipSync } from "node:zlib";
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, test } from "vitest";
 import { systemClock } from "../base/clock.ts";
+import { silentLogger } from "../base/log.ts";
 import type { Sender } from "./attempt.ts";
 import { createSender } from "./attempt.ts";
 import type { Attempting } from "./delivery.ts";
 import { due, start } from "./delivery.ts";
 import { endpointOptions, owedDelivery } from "./fake-endpoint.ts";
 import { answerBytesMax, answerExcerptBytesMax } from "./limits.ts";
-import type { EndpointOptions } from "./options.ts";
-import type { Outcome } from "./outcome.ts";
+import { type EndpointOptions, plainRequest } from "./options.ts";
+import type { AttemptFacts, Outcome } from "./outcome.ts";
 
 const opened: (() => Promise<unknown>)[] = [];
 
@@ -55,7 +58,7 @@ function urlOf(server: net.Server): string {
 
 function senderFor(url: string, options: Partial<EndpointOptions> = {}): Sender {
   const endpoint = endpointOptions({ url, attemptTimeoutMs: 2_000, ...options });
-  const sender = createSender(endpoint, { clock: systemClock, version: "1.2.3" });
+  const sender = createSender(endpoint, { clock: systemClock, version: "1.2.3", log: silentLogger });
   opened.push(() => sender.close());
   return sender;
 }
@@ -68,6 +71,9 @@ function delivery(body: string | Uint8Array = '{"a":1}', deliveryId = "evt_1"): 
 
 const attempt = (sender: Sender, what = delivery()): Promise<Outcome> =>
   new Promise((resolve) => sender.send(what, resolve));
+
+const factsOf = (sender: Sender, what = delivery()): Promise<AttemptFacts> =>
+  new Promise((resolve) => sender.send(what, (_outcome, facts) => resolve(facts)));
 
 const ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -136,9 +142,79 @@ describe("the request", () => {
     assert.equal((await requested("", { headers }, "us:pass@")).headers.authorization, "Bearer x");
   });
 
+  test("is signed with each secret, over what is sent", async () => {
+    const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const request = { ...plainRequest, secrets: ["not so plain a secret", secret] };
+    const headers = [["Webhook-Signature", "v1,theirs"]] as const;
+    const { headers: sent, body } = await requested("", { request, headers });
+    const key = Buffer.from(secret.slice("whsec_".length), "base64");
+    const hmac = (with_: string | Buffer) =>
+      createHmac("sha256", with_).update(`evt_1.${sent["webhook-timestamp"]}.${body}`).digest("base64");
+    assert.equal(sent["webhook-signature"], `v1,${hmac("not so plain a secret")} v1,${hmac(key)}`);
+    assert.equal((await requested("")).headers["webhook-signature"], undefined);
+  });
+
+  test("carries the credentials that are configured, and no others", async () => {
+    const headers = [["Authorization", "Bearer x"]] as const;
+    for (const [auth, expected] of [
+      [{ kind: "basic", username: "ann", password: "p:ss" }, `Basic ${Buffer.from("ann:p:ss").toString("base64")}`],
+      [{ kind: "bearer", token: "abc" }, "Bearer abc"],
+    ] as const) {
+      const request = { ...plainRequest, auth };
+      assert.equal((await requested("", { headers, request }, "us:pass@")).headers.authorization, expected);
+    }
+  });
+
+  test("is compressed when it is large, and signed as it was before", async () => {
+    const secret = "not so plain a secret";
+    let seen: { headers: IncomingHttpHeaders; body: Buffer } | undefined;
+    const { url } = await serve(async (request, response) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of request) chunks.push(chunk);
+      seen = { headers: request.headers, body: Buffer.concat(chunks) };
+      response.end("ok");
+    });
+    const sender = senderFor(url, { request: { ...plainRequest, secrets: [secret], compression: "gzip" } });
+    const text = "grün ".repeat(1_000);
+    assert.deepEqual(await attempt(sender, delivery(text)), { kind: "accepted" });
+    const { headers, body } = seen!;
+    assert.equal(headers["content-encoding"], "gzip");
+    assert.equal(headers["content-length"], `${body.length}`);
+    assert.equal(gunzipSync(body).toString(), text);
+    const signed = `evt_1.${headers["webhook-timestamp"]}.${text}`;
+    assert.equal(headers["webhook-signature"], `v1,${createHmac("sha256", secret).update(signed).digest("base64")}`);
+    assert.deepEqual(await attempt(sender, delivery("small")), { kind: "accepted" });
+    assert.equal(seen!.headers["content-encoding"], undefined);
+    assert.equal(seen!.body.toString(), "small");
+  });
+
   test("is refused for a header that would break out of its line", () => {
     const headers = [["x", "a\r\nevil: 1"]] as const;
     assert.throws(() => senderFor("http://127.0.0.1:1", { headers }), /let through the header x/);
+  });
+});
+
+describe("what is remembered of an attempt", () => {
+  test("is its status, how long it took and the beginning of the answer, whatever the status", async () => {
+    const { url } = await serve((request, response) => {
+      request.resume();
+      setTimeout(() => response.writeHead(request.url === "/no" ? 422 : 202).end("wörd ".repeat(1_000)), 30);
+    });
+    for (const [path, status] of [
+      ["/yes", 202],
+      ["/no", 422],
+    ] as const) {
+      const facts = await factsOf(senderFor(url + path));
+      assert.equal(facts.status, status);
+      assert.ok(facts.durationMs >= 25 && facts.durationMs < 2_000, `${facts.durationMs} ms`);
+      assert.ok(facts.excerpt.startsWith("wörd wörd ") && facts.excerpt.length <= answerExcerptBytesMax);
+    }
+  });
+
+  test("is no status where there was no answer", async () => {
+    const { url } = await serveBytes((socket) => socket.resetAndDestroy());
+    const { status, excerpt } = await factsOf(senderFor(url));
+    assert.deepEqual({ status, excerpt }, { status: undefined, excerpt: "" });
   });
 });
 
@@ -219,6 +295,21 @@ describe("a hostile receiver", () => {
     assert.deepEqual(await attempt(sender), endpointFault("refused"));
     // And so again: the connection is fit for the next attempt.
     assert.deepEqual(await attempt(sender), endpointFault("refused"));
+  });
+
+  test("at an address that egress refuses is not connected to, and the dead letter says so", async () => {
+    const { url, connections } = await serve((_request, response) => response.end());
+    const request = { ...plainRequest, egress: { mode: "public_only" } } as const;
+    const sender = senderFor(url, { request });
+    for (let i = 0; i < 2; i++) {
+      assert.deepEqual(await attempt(sender), {
+        kind: "rejected",
+        reason: "blocked",
+        detail: "egress = public_only does not let connect to 127.0.0.1",
+        retryAfterMs: 0,
+      });
+    }
+    assert.equal(connections.length, 0);
   });
 
   test("whose name does not exist", async () => {

@@ -7,7 +7,7 @@ import type { Logger } from "../base/log.ts";
 import type { DeadLetter, DeliveryStore, SliceLimits, StoredDelivery } from "../store/deliveries.ts";
 import type { Sender } from "./attempt.ts";
 import type { EndpointFigures } from "./endpoint.ts";
-import type { EndpointOptions, WebhookOptions } from "./options.ts";
+import { type EndpointOptions, plainRequest, type WebhookOptions } from "./options.ts";
 import { Endpoint } from "./endpoint.ts";
 
 export interface DispatcherParts {
@@ -108,6 +108,7 @@ const notConfigured: Omit<EndpointOptions, "name"> = {
   poolSize: 1,
   attemptTimeoutMs: 1,
   connectTimeoutMs: 1,
+  request: plainRequest,
   retry: { scheduleMs: [], jitter: 0 },
   maxAgeMs: dayMs,
   durability: "disk",

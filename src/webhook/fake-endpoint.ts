@@ -1,9 +1,9 @@
 /** For tests: an endpoint's options, deliveries owed to it, and a Sender whose outcomes the test decides. */
 import type { OwedDelivery } from "../store/change.ts";
-import type { Sender } from "./attempt.ts";
+import type { Sender, Settled } from "./attempt.ts";
 import type { Attempting } from "./delivery.ts";
-import type { EndpointOptions } from "./options.ts";
-import type { Outcome } from "./outcome.ts";
+import { type EndpointOptions, plainRequest } from "./options.ts";
+import type { AttemptFacts, Outcome } from "./outcome.ts";
 import { cancelled } from "./outcome.ts";
 
 export function endpointOptions(options: Partial<EndpointOptions> = {}): EndpointOptions {
@@ -16,6 +16,7 @@ export function endpointOptions(options: Partial<EndpointOptions> = {}): Endpoin
     poolSize: 4,
     attemptTimeoutMs: 5_000,
     connectTimeoutMs: 5_000,
+    request: plainRequest,
     retry: { scheduleMs: [1_000, 5_000, 15_000], jitter: 0 },
     maxAgeMs: 86_400_000,
     durability: "strict",
@@ -40,22 +41,24 @@ export function owedDelivery(owed: Partial<OwedDelivery> & { deliveryId: string 
   };
 }
 
+export const noFacts: AttemptFacts = { status: undefined, durationMs: 0, excerpt: "" };
+
 /** Keeps attempts under way until the test answers them. */
 export class FakeSender implements Sender {
   /** Under way, in the order sent. */
-  readonly underWay: { delivery: Attempting; settled: (outcome: Outcome) => void }[] = [];
+  readonly underWay: { delivery: Attempting; settled: Settled }[] = [];
   /** The ids of all that was ever sent. */
   readonly sent: string[] = [];
   closed = false;
 
-  send(delivery: Attempting, settled: (outcome: Outcome) => void): void {
+  send(delivery: Attempting, settled: Settled): void {
     this.sent.push(delivery.owed.deliveryId);
     this.underWay.push({ delivery, settled });
   }
 
   async close(): Promise<void> {
     this.closed = true;
-    for (const { settled } of this.underWay.splice(0)) settled(cancelled);
+    for (const { settled } of this.underWay.splice(0)) settled(cancelled, noFacts);
   }
 
   /** What is under way, by id. */
@@ -64,9 +67,9 @@ export class FakeSender implements Sender {
   }
 
   /** Answers one that is under way: the first, or the one named. */
-  answer(outcome: Outcome, deliveryId = this.ids[0]): void {
+  answer(outcome: Outcome, deliveryId = this.ids[0], facts = noFacts): void {
     const index = this.ids.indexOf(deliveryId);
     if (index < 0) throw new Error(`nothing is under way for ${deliveryId}`);
-    this.underWay.splice(index, 1)[0].settled(outcome);
+    this.underWay.splice(index, 1)[0].settled(outcome, facts);
   }
 }

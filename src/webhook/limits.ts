@@ -60,7 +60,7 @@ export const answerHeaderBytesMax = 16 * 1024;
 /** Interim (1xx) answers to one request. Beyond it: the connection is closed, the attempt has failed. */
 export const interimAnswersMax = 16;
 
-/** Kept of an answer that was not a success, for the dead letter and the log. */
+/** Kept of an answer, for the dead letter and the log of attempts. */
 export const answerExcerptBytesMax = 1024;
 
 /** Read of an answer so that its connection can be used again. Beyond it: the connection is closed; the status counts. */
@@ -72,3 +72,23 @@ export const idleConnectionMs = 4_000;
 /** Attempts over their time are looked for this often: a tenth of the time allowed, within these. */
 export const deadlineSweepMsMin = 10;
 export const deadlineSweepMsMax = 250;
+
+/** Keys that sign: Standard Webhooks asks for 24 bytes at the least; a secret of plain text has fewer, and is refused below. */
+export const hmacKeyBytesMin = 24;
+export const plainSecretBytesMin = 16;
+
+/** Each secret is one more signature in a header that receivers bound: two are enough while one replaces another. */
+export const secretsMax = 8;
+
+/** How often the files of certificates are looked at, while there is something to send. */
+export const certificateCheckMs = 3_000;
+
+/** A smaller body is sent as it is. */
+export const compressionBytesMin = 1024;
+
+/** Bodies that are compressed at the same time for one endpoint: each needs memory, and Node.js has four threads for it. */
+export const compressionsAtOnceMax = 4;
+
+/** An access token is renewed ahead of its end: a tenth of its life, and at most so long. */
+export const tokenRenewalShare = 0.1;
+export const tokenRenewalMsMax = 60_000;

@@ -1,6 +1,9 @@
 /** What the webhook engine is told, typed and with every default filled in. `config/` reads it from the file. */
 
 import type { Durability } from "../store/change.ts";
+import type { TlsOptions } from "./certificates.ts";
+import type { Compression } from "./compression.ts";
+import type { EgressOptions } from "./egress.ts";
 
 export type BodyEncoding = "plain" | "base64" | "base62";
 
@@ -33,6 +36,7 @@ export interface EndpointOptions {
   /** One attempt, from its start to the answer's end. */
   attemptTimeoutMs: number;
   connectTimeoutMs: number;
+  request: RequestOptions;
   retry: RetryOptions;
   maxAgeMs: number;
   /** What of its deliveries outlives the process, and whether their publishers wait for that. */
@@ -45,6 +49,54 @@ export interface EndpointOptions {
   timestampUnit: "ms" | "s";
   rules: readonly RuleOptions[];
 }
+
+/** What is made of each request beside its URL and headers, and of the connection it goes over. */
+export interface RequestOptions {
+  /** Sign each request; newest first. Empty: none is signed. */
+  secrets: readonly string[];
+  egress: EgressOptions;
+  /** For https. */
+  tls: TlsOptions;
+  auth: AuthOptions;
+  /** `http://user:password@host:port`; `undefined`: straight to the endpoint. */
+  proxy: string | undefined;
+  compression: Compression;
+}
+
+/** How we say who we are. */
+export type AuthOptions =
+  | { kind: "none" }
+  | { kind: "basic"; username: string; password: string }
+  | { kind: "bearer"; token: string }
+  | ({ kind: "oauth2" } & OAuth2Options);
+
+/** Client credentials. */
+export interface OAuth2Options {
+  tokenUrl: string;
+  clientId: string;
+  clientSecret: string;
+  scope: string | undefined;
+  audience: string | undefined;
+  /** Where the token endpoint wants id and secret: as Basic authorization, or in the form. */
+  sendsCredentials: "header" | "body";
+}
+
+/** Requests as they are where nothing is configured. */
+export const plainRequest: RequestOptions = {
+  secrets: [],
+  egress: { mode: "guarded" },
+  tls: {
+    authorityFile: undefined,
+    certificateFile: undefined,
+    keyFile: undefined,
+    keyPassword: undefined,
+    verifiesPeer: true,
+    serverName: undefined,
+  },
+  auth: { kind: "none" },
+  proxy: undefined,
+  compression: "none",
+};
 
 export interface WebhookOptions {
   endpoints: readonly EndpointOptions[];

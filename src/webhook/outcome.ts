@@ -10,9 +10,11 @@
  * | 410 | gone: the endpoint waits, longer |
  * | 404, 408, 409, 421, 425, 429, 500, other 5xx | retry: this delivery waits, by the schedule |
  * | 413, 3xx, other 4xx, 501, 505 | rejected: a dead letter |
+ * | an address that `egress` refuses | rejected, as `blocked` |
  * | taken back by ourselves, because we stop | cancelled |
  */
 import type { Instant } from "../base/clock.ts";
+import { egressRefused } from "./egress.ts";
 import { retryAfterMsMax } from "./limits.ts";
 
 export type Outcome =
@@ -22,6 +24,16 @@ export type Outcome =
   | { kind: "rejected"; reason: string; detail: string; retryAfterMs: number }
   | { kind: "unanswered" }
   | { kind: "cancelled" };
+
+/** What is remembered of an attempt beside its outcome. */
+export interface AttemptFacts {
+  /** `undefined`: there was no answer. */
+  status: number | undefined;
+  /** From its start to the end of the answer. */
+  durationMs: number;
+  /** The beginning of the answer's body, as text. */
+  excerpt: string;
+}
 
 export interface Answer {
   status: number;
@@ -38,7 +50,7 @@ export const cancelled: Outcome = { kind: "cancelled" };
 export function judgeAnswer({ status, retryAfter, excerpt }: Answer, now: Instant): Outcome {
   if (status >= 200 && status < 300) return accepted;
   const reason = `status_${status}`;
-  const retryAfterMs = retryAfter === undefined ? 0 : parseRetryAfter(retryAfter, now);
+  const retryAfterMs = retryAfter === undefined ? 0 : (parseRetryAfter(retryAfter, now) ?? 0);
   const rejected = (because: string): Outcome => ({
     kind: "rejected",
     reason: because,
@@ -77,13 +89,17 @@ export function judgeAnswer({ status, retryAfter, excerpt }: Answer, now: Instan
 
 /** How an attempt failed that got no answer. */
 export interface Failure {
+  /** What a dead letter remembers of it. */
+  detail?: string;
   /** The error's `code` or else its name, or the word for why we gave up ourselves. */
   code: string;
   /** Not a byte of an answer came, on a connection that had served before, for a delivery not sent again yet. */
   free: boolean;
 }
 
-export function judgeFailure({ code, free }: Failure): Outcome {
+export function judgeFailure({ code, free, detail = code }: Failure): Outcome {
+  if (code === egressRefused) return { kind: "rejected", reason: "blocked", detail, retryAfterMs: 0 };
+  if (code === "PROXY_STATUS_407") return { kind: "auth", reason: "proxy_status_407", retryAfterMs: 0 };
   const reason = failureReason(code);
   if (reason === "reset" && free) return unanswered;
   return { kind: "endpoint", reason, retryAfterMs: 0 };
@@ -104,22 +120,25 @@ const failureReasons: ReadonlyMap<string, string> = new Map([
   ["ENETUNREACH", "unreachable"],
   ["UND_ERR_HEADERS_OVERFLOW", "bad_answer"],
   ["UND_ERR_RES_CONTENT_LENGTH_MISMATCH", "bad_answer"],
+  ["TLS_FILES_UNUSABLE", "tls"],
   ["ERR_ASSERTION", "bad_answer"], // undici's parser, on answers out of step with the requests
 ]);
 
 function failureReason(code: string): string {
   const reason = failureReasons.get(code);
   if (reason !== undefined) return reason;
+  if (code.startsWith("PROXY_")) return "proxy";
   if (code.startsWith("HPE_") || code === "HTTPParserError") return "bad_answer";
   if (/TLS|SSL|CERT|SIGNATURE|SIGNED/.test(code)) return "tls";
   return "connection_failed";
 }
 
-/** Milliseconds to wait; 0 when the value is malformed. [RFC 9110 10.2.3] */
-function parseRetryAfter(value: string, now: Instant): number {
+/** Milliseconds to wait; `undefined` when the value is malformed. [RFC 9110 10.2.3] */
+export function parseRetryAfter(value: string, now: Instant): number | undefined {
   const text = value.trim();
-  const waitMs = /^\d{1,9}$/.test(text) ? Number(text) * 1000 : httpDate.test(text) ? Date.parse(text) - now : 0;
-  return waitMs > 0 ? Math.min(waitMs, retryAfterMsMax) : 0;
+  const isSeconds = /^\d+$/.test(text);
+  const waitMs = isSeconds ? Number(text) * 1000 : httpDate.test(text) ? Date.parse(text) - now : Number.NaN;
+  return Number.isNaN(waitMs) ? undefined : Math.min(Math.max(0, waitMs), retryAfterMsMax);
 }
 
 /** The preferred form, the only one that may be sent. [RFC 9110 5.6.7] */

@@ -3,8 +3,6 @@ import { assert } from "../base/assert.ts";
 import type { EndpointOptions } from "./options.ts";
 
 export interface RequestHead {
-  /** Scheme, host and port. */
-  origin: string;
   /** Path and query: `/` where the URL has none. */
   path: string;
   /** Names and values in turn: the configured ones in the order of the file, then ours. */
@@ -19,13 +17,19 @@ const notConfigurable: ReadonlySet<string> = new Set([
   "transfer-encoding",
   "upgrade",
   "webhook-id",
+  "webhook-signature",
   "webhook-timestamp",
   "x-webhook-attempt",
 ]);
 
-export function requestHead({ name, url, headers }: EndpointOptions, version: string): RequestHead {
-  const { origin, pathname, search, username, password } = new URL(url);
-  const configured = headers.filter(([header]) => !notConfigurable.has(header.toLowerCase()));
+export function requestHead({ name, url, headers, request }: EndpointOptions, version: string): RequestHead {
+  const { pathname, search, username, password } = new URL(url);
+  const { auth, compression } = request;
+  const isOurs = (header: string) =>
+    notConfigurable.has(header) ||
+    (header === "authorization" && auth.kind !== "none") ||
+    (header === "content-encoding" && compression !== "none");
+  const configured = headers.filter(([header]) => !isOurs(header.toLowerCase()));
   for (const [header, value] of configured) {
     assert(isHeader(header, value), `the configuration of webhook endpoint ${name} let through the header ${header}`);
   }
@@ -34,10 +38,15 @@ export function requestHead({ name, url, headers }: EndpointOptions, version: st
     ["content-type", "application/json"],
     ["user-agent", `hookmq/${version}`],
   ];
-  // Credentials in the URL are for the receiver, as every HTTP client takes them; a configured header has precedence.
-  if (username !== "" || password !== "") ours.push(["authorization", basicAuthorization(username, password)]);
+  // Credentials in the URL are for the receiver, as every HTTP client takes them; what is configured has precedence.
+  const inUrl = username !== "" || password !== "";
+  if (auth.kind === "basic") ours.push(["authorization", basicAuthorization(auth.username, auth.password)]);
+  else if (auth.kind === "bearer") ours.push(["authorization", `Bearer ${auth.token}`]);
+  else if (auth.kind === "none" && inUrl) {
+    ours.push(["authorization", basicAuthorization(decodeURIComponent(username), decodeURIComponent(password))]);
+  }
   const added = ours.filter(([header]) => !given.has(header));
-  return { origin, path: pathname + search, headers: [...configured, ...added].flat() };
+  return { path: pathname + search, headers: [...configured, ...added].flat() };
 }
 
 /** A token, and a value without CR, LF or NUL that Latin-1 can spell. [RFC 9110 5.1] [RFC 9110 5.5] */
@@ -46,6 +55,5 @@ function isHeader(name: string, value: string): boolean {
 }
 
 function basicAuthorization(username: string, password: string): string {
-  const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-  return `Basic ${Buffer.from(credentials).toString("base64")}`;
+  return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
 }

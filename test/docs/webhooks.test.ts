@@ -4,7 +4,7 @@ import type { ApplicationMessage } from "../../src/broker/message.ts";
 import type { ClientInfo, DisconnectReason } from "../../src/broker/tap.ts";
 import { ReasonCode } from "../../src/mqtt/reason-code.ts";
 import { connackBody, disconnectedBody, publishBody } from "../../src/webhook/event.ts";
-import { eventNames } from "../../src/webhook/options.ts";
+import { eventNames, plainRequest } from "../../src/webhook/options.ts";
 import { judgeAnswer } from "../../src/webhook/outcome.ts";
 import { base62 } from "../../src/webhook/payload-encoding.ts";
 import { requestHead } from "../../src/webhook/request-head.ts";
@@ -63,9 +63,11 @@ test("`hello` in each encoding", () => {
 
 test("the headers of every request", () => {
   const told = rows(section(page, "Requests")).map(([header]) => unquoted(header));
-  const endpoint = { url: "http://h/", headers: [] } as unknown as Parameters<typeof requestHead>[0];
+  const endpoint = { url: "http://h/", headers: [], request: plainRequest } as unknown as Parameters<
+    typeof requestHead
+  >[0];
   const { headers } = requestHead(endpoint, "1");
-  const inAttempt = [...read("src/webhook/attempt.ts").matchAll(/^ {4}"([a-z-]+)",$/gm)].map((match) => match[1]);
+  const inAttempt = [...read("src/webhook/attempt.ts").matchAll(/"((?:x-)?webhook-[a-z]+)"/g)].map((match) => match[1]);
   const names = [...headers.filter((_, index) => index % 2 === 0), ...inAttempt];
   expect(told.slice(1).sort()).toEqual(names.sort());
 });
@@ -142,7 +144,7 @@ test("the reasons with which a delivery ends", () => {
   expect(told).toEqual({
     dead: [
       ...new Set([
-        ...find("src/webhook/outcome.ts", /rejected\("(\w+)"\)/g),
+        ...find("src/webhook/outcome.ts", /rejected(?:\("|", reason: ")(\w+)"/g),
         ...find("src/webhook/payload-encoding.ts", /"(\w*too_large\w*)"/g),
         ...find("src/webhook/delivery.ts", /because: "(\w+)"/g),
       ]),

@@ -9,7 +9,12 @@ import type { Change } from "../../src/store/change.ts";
 import type { DeliveryStore } from "../../src/store/deliveries.ts";
 import type { StoredState } from "../../src/store/store.ts";
 import { storedState } from "../../src/store/stored-state.ts";
-import type { EndpointOptions, RuleOptions, WebhookOptions } from "../../src/webhook/options.ts";
+import {
+  type EndpointOptions,
+  plainRequest,
+  type RuleOptions,
+  type WebhookOptions,
+} from "../../src/webhook/options.ts";
 import { ReasonCode } from "../../src/mqtt/reason-code.ts";
 import type { Packet, ProtocolVersion } from "../../src/mqtt/packet.ts";
 import { Random } from "../fault/random.ts";
@@ -441,6 +446,7 @@ function webhookOptions(random: Random): WebhookOptions {
     poolSize: random.pick([1, 2, 4, 32]),
     attemptTimeoutMs: 5000,
     connectTimeoutMs: 5000,
+    request: plainRequest,
     retry: { scheduleMs: [1000, 5000, 15_000, minuteMs, 5 * minuteMs, 15 * minuteMs], jitter: 0.2 },
     maxAgeMs: random.pick([hourMs, dayMs, 3 * dayMs]),
     durability: "strict",

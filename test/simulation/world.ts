@@ -15,8 +15,9 @@ import { ChangeEncoder, decodeChanges } from "../../src/store/change-codec.ts";
 import type { DeliveryStore } from "../../src/store/deliveries.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import type { Committed, Engine, Store, StoreUnavailable } from "../../src/store/store.ts";
-import type { Sender } from "../../src/webhook/attempt.ts";
+import type { Sender, Settled } from "../../src/webhook/attempt.ts";
 import type { EndpointFigures } from "../../src/webhook/endpoint.ts";
+import { noFacts } from "../../src/webhook/fake-endpoint.ts";
 import type { EndpointOptions, WebhookOptions } from "../../src/webhook/options.ts";
 import { cancelled, judgeAnswer, judgeFailure, type Outcome } from "../../src/webhook/outcome.ts";
 import { Outbox } from "../../src/webhook/outbox.ts";
@@ -301,7 +302,7 @@ class PostSender implements Sender {
   private readonly endpoint: EndpointOptions;
   private readonly clock: ProcessClock;
   private readonly post: Post;
-  private readonly underWay = new Set<(outcome: Outcome) => void>();
+  private readonly underWay = new Set<Settled>();
 
   constructor(endpoint: EndpointOptions, clock: ProcessClock, post: Post) {
     this.endpoint = endpoint;
@@ -313,14 +314,14 @@ class PostSender implements Sender {
     this.underWay.add(settled);
     this.post(this.endpoint, owed.deliveryId, (ending) => {
       if (this.clock.dead || !this.underWay.delete(settled)) return;
-      settled(this.outcomeOf(ending, !resent));
+      settled(this.outcomeOf(ending, !resent), noFacts);
     });
   }
 
   async close(): Promise<void> {
     const left = [...this.underWay];
     this.underWay.clear();
-    for (const settled of left) settled(cancelled);
+    for (const settled of left) settled(cancelled, noFacts);
   }
 
   private outcomeOf(ending: Ending, free: boolean): Outcome {

@@ -1,8 +1,12 @@
+import { isIP } from "node:net";
 import type { z } from "zod";
 import { isShared, parseTopicFilter } from "../../mqtt/topic.ts";
+import { type EgressOptions, rangeFault } from "../../webhook/egress.ts";
+import { hmacKeyBytesMin, plainSecretBytesMin, secretsMax } from "../../webhook/limits.ts";
+import { secretFault } from "../../webhook/signature.ts";
 import type { ValueType } from "../schema.ts";
 import { entryName, gone, key, list, optional, required, section, sectionWithNamed, unused } from "../schema.ts";
-import { anything, choice, count, decimal, duration, flag, listOf, size, text } from "../value-types.ts";
+import { anything, atMost, choice, count, decimal, duration, flag, listOf, size, text } from "../value-types.ts";
 
 const dayMs = 86_400_000;
 
@@ -35,6 +39,24 @@ const url = text({
   },
 });
 
+const proxyUrl = text({
+  type: "http:// address of a proxy",
+  check(address) {
+    const isProxy = /^http:\/\/[^/?#\s]+\/?$/i.test(address) && URL.canParse(address);
+    return isProxy && isDecodable(new URL(address)) ? undefined : "an address like http://user:password@host:port";
+  },
+});
+
+/** Of user names and passwords with a stray `%`. */
+function isDecodable({ username, password }: URL): boolean {
+  try {
+    decodeURIComponent(username + password);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 // CR, LF or NUL would let a value become a header of its own. [RFC 9110 5.5]
 const headerValue = text({
   type: "header value",
@@ -50,6 +72,8 @@ const topicFilter = text({
       : undefined;
   },
 });
+
+const signingSecret = text({ type: "secret", check: secretFault });
 
 const headers = sectionWithNamed(
   {},
@@ -89,6 +113,22 @@ const event = section(
 );
 
 const plainBody = "bodies are sent in the `edge` format, one a request";
+
+const tlsKeys = {
+  cacertfile: optional(text({ type: "file" }), {
+    meaning:
+      "PEM file of the authorities to trust, instead of those that Node.js trusts. Like all files here: beside the configuration file unless the path is absolute, and read again when it changes.",
+  }),
+  certfile: optional(text({ type: "file" }), { meaning: "PEM file of our own certificate, for receivers that ask." }),
+  keyfile: optional(text({ type: "file" }), { meaning: "PEM file of its key." }),
+  key_password: optional(text(), { meaning: "Password of the key.", secret: true }),
+  verify_peer: optional(flag, {
+    meaning: "`false` takes whoever answers for the receiver: for trying things only. Without it: `true`.",
+  }),
+  server_name: optional(text({ type: "host name", check: serverName }), {
+    meaning: "Name to ask for, and that the certificate must have, where it is not the host of `url`.",
+  }),
+};
 
 const endpointKeys = {
   enable: key(flag, { default: "true", meaning: "`false` sends nothing." }),
@@ -166,14 +206,62 @@ const endpointKeys = {
     note: plainBody,
   }),
   batch: unused("later", anything, "Several events in one request.", plainBody),
-  compression: unused("later", anything, "Compressed bodies."),
+  compression: key(choice(["none", "gzip", "br"]), {
+    default: "none",
+    meaning: "Compresses bodies of 1 KiB and more; the receiver is told by `content-encoding`.",
+  }),
   template: unused("later", anything, "Bodies of your own making.", plainBody),
-  secret: unusedSecret("Signs every request.", "requests are not signed"),
-  secrets: unusedSecret("Several secrets, while one replaces another.", "requests are not signed"),
-  auth: unusedSecret("Proves to the endpoint who we are.", "requests carry no credentials but those in `headers`"),
-  tls: unused("later", anything, "Certificates for https.", "the certificates that Node.js trusts are used"),
-  ssl: unused("later", anything, "Older spelling of `tls`.", "the certificates that Node.js trusts are used"),
-  proxy: unusedSecret("HTTP proxy.", "requests go straight to the endpoint"),
+  secret: optional(signingSecret, {
+    secret: true,
+    meaning: `Signs every request: [Signatures](webhooks.md#signatures). \`whsec_\` and base64 of ${hmacKeyBytesMin} bytes or more, \`whsk_\` and base64 of an ed25519 key, or any other text of ${plainSecretBytesMin} characters or more (a shorter one can be guessed from one signed request).`,
+  }),
+  secrets: optional(atMost(secretsMax, listOf(signingSecret)), {
+    secret: true,
+    meaning:
+      "Several secrets, newest first, while one replaces another: each request has a signature for each. `secret`, where it is given as well, is before them.",
+  }),
+  auth: section(
+    {
+      basic: section(
+        {
+          username: optional(text({ type: "user name", check: userName }), { meaning: "User name." }),
+          password: optional(text(), { meaning: "Password.", secret: true }),
+        },
+        { meaning: "Basic authorization." },
+      ),
+      bearer: optional(text({ type: "token", check: bearerToken }), {
+        meaning: "A token that is sent as it is.",
+        secret: true,
+      }),
+      oauth2: section(
+        {
+          token_url: optional(url, { meaning: "Where access tokens are asked for, by client credentials." }),
+          client_id: optional(text(), { meaning: "Who asks." }),
+          client_secret: optional(text(), { meaning: "Its secret.", secret: true }),
+          scope: optional(text(), { meaning: "What the token is for, in the words of who gives it." }),
+          audience: optional(text(), { meaning: "Whom it is for, where the token endpoint asks for that." }),
+          credentials_in: key(choice(["header", "body"]), {
+            default: "header",
+            meaning: "Where the token endpoint wants id and secret: Basic authorization, or the form in the body.",
+          }),
+        },
+        { meaning: "OAuth 2.0." },
+      ),
+    },
+    {
+      meaning:
+        "Says to the endpoint who we are, by one of three ways; it wins over `headers.authorization` and over a name in `url`.",
+    },
+  ),
+  tls: section(tlsKeys, { meaning: "How an https receiver is met." }),
+  ssl: section(
+    { enable: optional(flag, { meaning: "`false`: this section says nothing." }), ...tlsKeys },
+    { meaning: "Older spelling of `tls`." },
+  ),
+  proxy: optional(proxyUrl, {
+    meaning:
+      "HTTP proxy, as `http://user:password@host:port`. What is https is tunnelled through it; which addresses it connects to is its own affair, `egress` judges the proxy's.",
+  }),
   dead_letters: section(
     {
       max_bytes: optional(size({ min: 1024, max: 1024 ** 4 }), {
@@ -187,7 +275,11 @@ const endpointKeys = {
     },
     { meaning: "Deliveries that were given up: kept for a while to be looked at." },
   ),
-  egress: unused("later", anything, "Which addresses may be connected to.", "any address may be"),
+  egress: key(egressType(), {
+    default: "guarded",
+    meaning:
+      'Which addresses may be connected to: [Where requests may go](webhooks.md#where-requests-may-go). `guarded`: all but link-local ones, those of cloud metadata, 0.0.0.0/8 and multicast. `public_only`: public ones. `{ allow = ["10.0.0.0/8"] }`: only these.',
+  }),
   rate: unused("later", anything, "Most requests a second."),
 };
 
@@ -233,8 +325,42 @@ function headerName(name: string): string | undefined {
   return /^[\w!#$%&'*+.^`|~-]+$/.test(name) ? undefined : "a header name: letters, digits and `-`"; // [RFC 9110 5.1]
 }
 
-function unusedSecret(meaning: string, note: string) {
-  return optional(anything, { meaning, status: "later", note, secret: true });
+/** Basic authorization has the colon between name and password. [RFC 7617 2] */
+function userName(name: string): string | undefined {
+  return name !== "" && !name.includes(":") ? undefined : "a user name without `:`";
+}
+
+/** [RFC 6750 2.1] */
+function bearerToken(token: string): string | undefined {
+  return /^[\x21-\x7e]+$/.test(token) ? undefined : "a token: letters, digits and signs, no spaces";
+}
+
+function serverName(name: string): string | undefined {
+  return /^[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9])?$/i.test(name) && isIP(name) === 0 ? undefined : "a host name";
+}
+
+function egressType(): ValueType<EgressOptions> {
+  const mode = choice(["guarded", "public_only"]);
+  const ranges = listOf(
+    text({
+      type: "address range",
+      check: rangeFault,
+    }),
+  );
+  const expected = 'guarded, public_only or { allow = ["10.0.0.0/8"] }';
+  return {
+    type: "guarded, public_only, or { allow = list of address ranges }",
+    read(input) {
+      if (typeof input !== "object" || input === null || Array.isArray(input)) {
+        const reading = mode.read(input);
+        return "value" in reading ? { value: { mode: reading.value } } : { expected };
+      }
+      const entries = Object.entries(input);
+      if (entries.length !== 1 || entries[0]![0].toLowerCase() !== "allow") return { expected };
+      const reading = ranges.read(entries[0]![1]);
+      return "value" in reading ? { value: { mode: "allow", ranges: reading.value } } : reading;
+    },
+  };
 }
 
 function fraction(): ValueType<number> {
