@@ -21,10 +21,21 @@ import {
 import { cancelled, judgeAnswer, judgeFailure } from "./outcome.ts";
 import { requestHead } from "./request-head.ts";
 
+/** What was seen of an attempt, for whoever looks after the endpoint. */
+export interface AttemptFacts {
+  /** `undefined`: there was no answer. */
+  status: number | undefined;
+  durationMs: number;
+  /** The beginning of the answer, as text. */
+  excerpt: string;
+}
+
+export type Settling = (outcome: Outcome, facts?: AttemptFacts) => void;
+
 /** Makes attempts for one endpoint. The dispatcher never has more than `poolSize` under way. */
 export interface Sender {
   /** `settled` is called exactly once, after `send` has returned. */
-  send(delivery: Attempting, settled: (outcome: Outcome) => void): void;
+  send(delivery: Attempting, settled: Settling): void;
   /** Takes back what is under way (as `cancelled`) and closes every connection. */
   close(): Promise<void>;
 }
@@ -53,14 +64,15 @@ class HttpSender implements Sender {
     this.head = requestHead(options, version);
   }
 
-  send(delivery: Attempting, settled: (outcome: Outcome) => void): void {
+  send(delivery: Attempting, settled: Settling): void {
     assert(!this.closing, "a closed sender sends nothing");
     const connection = this.idle.pop() ?? this.open();
     this.sweep ??= this.clock.every(sweepMs(this.options.attemptTimeoutMs), () => this.endOverdue());
     const exchange = new Exchange(connection, delivery, this.clock.monotonic(), (answered) => {
       connection.exchange = undefined;
       if (this.connections.has(connection)) this.idle.push(connection);
-      settled(this.closing && !answered ? cancelled : exchange.outcome(this.clock.now()));
+      const outcome = this.closing && !answered ? cancelled : exchange.outcome(this.clock.now());
+      settled(outcome, exchange.facts(this.clock.monotonic()));
     });
     connection.exchange = exchange;
     connection.client.dispatch(requestOf(this.head, delivery), exchange);
@@ -157,6 +169,11 @@ class Exchange implements Dispatcher.DispatchHandler {
     const { status, retryAfter, excerpt, failureCode, reused, answerBegun, delivery } = this;
     if (status !== 0) return judgeAnswer({ status, retryAfter, excerpt }, now);
     return judgeFailure({ code: failureCode, free: reused && !answerBegun && !delivery.resent });
+  }
+
+  facts(monotonic: number): AttemptFacts {
+    const { status, startedAt, excerpt } = this;
+    return { status: status === 0 ? undefined : status, durationMs: monotonic - startedAt, excerpt };
   }
 
   /** False when there is no request to give up yet. */

@@ -1,6 +1,6 @@
 /** For tests: an endpoint's options, deliveries owed to it, and a Sender whose outcomes the test decides. */
 import type { OwedDelivery } from "../store/change.ts";
-import type { Sender } from "./attempt.ts";
+import type { AttemptFacts, Sender, Settling } from "./attempt.ts";
 import type { Attempting } from "./delivery.ts";
 import type { EndpointOptions } from "./options.ts";
 import type { Outcome } from "./outcome.ts";
@@ -43,12 +43,12 @@ export function owedDelivery(owed: Partial<OwedDelivery> & { deliveryId: string 
 /** Keeps attempts under way until the test answers them. */
 export class FakeSender implements Sender {
   /** Under way, in the order sent. */
-  readonly underWay: { delivery: Attempting; settled: (outcome: Outcome) => void }[] = [];
+  readonly underWay: { delivery: Attempting; settled: Settling }[] = [];
   /** The ids of all that was ever sent. */
   readonly sent: string[] = [];
   closed = false;
 
-  send(delivery: Attempting, settled: (outcome: Outcome) => void): void {
+  send(delivery: Attempting, settled: Settling): void {
     this.sent.push(delivery.owed.deliveryId);
     this.underWay.push({ delivery, settled });
   }
@@ -64,9 +64,9 @@ export class FakeSender implements Sender {
   }
 
   /** Answers one that is under way: the first, or the one named. */
-  answer(outcome: Outcome, deliveryId = this.ids[0]): void {
+  answer(outcome: Outcome, deliveryId = this.ids[0], facts?: AttemptFacts): void {
     const index = this.ids.indexOf(deliveryId);
     if (index < 0) throw new Error(`nothing is under way for ${deliveryId}`);
-    this.underWay.splice(index, 1)[0].settled(outcome);
+    this.underWay.splice(index, 1)[0].settled(outcome, facts);
   }
 }
