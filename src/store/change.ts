@@ -97,8 +97,13 @@ export type DeliveryChange =
       attempts: number;
       at: Instant;
     }
+  /** A dead letter goes, and a fresh delivery of it is owed at the next position, as if accepted `at` this time. */
+  | { type: "dead-letter-replayed"; endpoint: string; position: number; at: Instant }
+  | { type: "dead-letter-deleted"; endpoint: string; position: number }
   /** Its dead letters up to this position make room. */
   | { type: "dead-letters-forgotten"; endpoint: string; upTo: number }
+  /** What was sent together goes together until it has ended. `batches` is the webhook engine's own text. */
+  | { type: "batches-frozen"; endpoint: string; batches: string }
   /** `breaker` is the webhook engine's own text. */
   | { type: "breaker-moved"; endpoint: string; breaker: string; heldUntil: Instant };
 

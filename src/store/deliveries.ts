@@ -4,7 +4,7 @@
  */
 import type { Instant } from "../base/clock.ts";
 import type { DeliveryChange, OwedDelivery } from "./change.ts";
-import type { StoreUnavailable } from "./store.ts";
+import type { Committed } from "./store.ts";
 
 /** A delivery and how far it has come. */
 export interface StoredDelivery {
@@ -45,6 +45,8 @@ export interface StoredEndpoint {
   /** As last recorded; empty: never. */
   breaker: string;
   heldUntil: Instant;
+  /** As last recorded; empty: never, or none. */
+  batches: string;
 }
 
 /** A delivery that we stopped trying. */
@@ -57,6 +59,10 @@ export interface DeadLetter {
   attempts: number;
   diedAt: Instant;
 }
+
+/** A dead letter without its body. */
+export type DeadLetterFacts = Pick<DeadLetter, "position" | "reason" | "detail" | "attempts" | "diedAt"> &
+  Pick<OwedDelivery, "deliveryId" | "event" | "orderKey" | "acceptedAt"> & { bodyBytes: number };
 
 /** The place of a waiting delivery among those of its endpoint: by time, then by position. */
 export interface DuePlace {
@@ -84,7 +90,7 @@ export interface Slice {
 
 export interface DeliveryStore {
   /** As `Store.commit`; what others hand in decides nothing here. */
-  record(changes: readonly DeliveryChange[], done: (error?: StoreUnavailable) => void): void;
+  record(changes: readonly DeliveryChange[], done: Committed): void;
   /** Every endpoint that ever was owed something. */
   endpoints(): StoredEndpoint[];
   /** What an endpoint is owed behind position `after` (0: from the beginning), oldest first. */
@@ -97,6 +103,8 @@ export interface DeliveryStore {
   oldestOwed(endpoint: string, part: QueuePart | undefined, after: number): Iterable<OwedFacts>;
   /** Oldest first, behind position `after`. */
   deadLetters(endpoint: string, after: number, limits: SliceLimits): DeadLetter[];
+  /** The same without their bodies; stop asking to stop reading. */
+  oldestDeadLetters(endpoint: string, after: number): Iterable<DeadLetterFacts>;
 }
 
 export function queuePartOf(event: string): QueuePart {

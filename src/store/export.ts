@@ -60,6 +60,7 @@ const kinds: readonly Kind[] = [
     told: {
       under_way: numbers,
       breaker: (value) => (value === "" ? null : value),
+      batches: (value) => (value === "" ? null : value),
       held_until: (value) => (value === 0 ? null : time(value)),
     },
   },

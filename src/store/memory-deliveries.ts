@@ -5,6 +5,7 @@
 import type { DeliveryChange, OwedDelivery } from "./change.ts";
 import {
   type DeadLetter,
+  type DeadLetterFacts,
   type DeliveryStore,
   type DuePlace,
   type OwedFacts,
@@ -16,7 +17,7 @@ import {
   type StoredDelivery,
   type StoredEndpoint,
 } from "./deliveries.ts";
-import type { StoreUnavailable } from "./store.ts";
+import type { Committed } from "./store.ts";
 
 export class MemoryDeliveries implements DeliveryStore {
   private readonly byEndpoint = new Map<string, EndpointDeliveries>();
@@ -30,13 +31,17 @@ export class MemoryDeliveries implements DeliveryStore {
     return position;
   }
 
-  record(changes: readonly DeliveryChange[], done: (error?: StoreUnavailable) => void): void {
+  record(changes: readonly DeliveryChange[], done: Committed): void {
+    const firstPosition = this.lastPosition + 1;
     for (const change of changes) this.fold(change);
-    done();
+    done(undefined, firstPosition);
   }
 
   fold(change: DeliveryChange): void {
-    this.of(change.endpoint).fold(change);
+    const deliveries = this.of(change.endpoint);
+    if (change.type !== "dead-letter-replayed") return deliveries.fold(change);
+    const letter = deliveries.takeLetter(change.position);
+    if (letter !== undefined) this.owe({ ...letter.owed, acceptedAt: change.at, expiresAt: undefined });
   }
 
   endpoints(): StoredEndpoint[] {
@@ -76,6 +81,14 @@ export class MemoryDeliveries implements DeliveryStore {
     return letters;
   }
 
+  *oldestDeadLetters(endpoint: string, after: number): Iterable<DeadLetterFacts> {
+    for (const { position, owed, reason, detail, attempts, diedAt } of this.of(endpoint).letters) {
+      const { deliveryId, event, orderKey, acceptedAt, body } = owed;
+      const facts = { position, deliveryId, event, orderKey, acceptedAt, bodyBytes: body.length };
+      if (position > after) yield { ...facts, reason, detail, attempts, diedAt };
+    }
+  }
+
   private of(endpoint: string): EndpointDeliveries {
     let deliveries = this.byEndpoint.get(endpoint);
     if (deliveries === undefined) {
@@ -109,6 +122,7 @@ class EndpointDeliveries {
       underWay: [],
       breaker: "",
       heldUntil: 0,
+      batches: "",
     };
   }
 
@@ -131,7 +145,16 @@ class EndpointDeliveries {
     part.bodyBytes += owed.body.length;
   }
 
-  fold(change: DeliveryChange): void {
+  takeLetter(position: number): DeadLetter | undefined {
+    const letter = this.dead.get(position);
+    if (letter === undefined) return undefined;
+    this.dead.delete(position);
+    this.facts.deadLetters.count--;
+    this.facts.deadLetters.bodyBytes -= letter.owed.body.length;
+    return letter;
+  }
+
+  fold(change: Exclude<DeliveryChange, { type: "dead-letter-replayed" }>): void {
     switch (change.type) {
       case "attempts-under-way":
         this.facts.underWay = change.positions;
@@ -163,12 +186,13 @@ class EndpointDeliveries {
         return;
       }
       case "dead-letters-forgotten":
-        for (const { position, owed } of this.letters) {
-          if (position > change.upTo) continue;
-          this.dead.delete(position);
-          this.facts.deadLetters.count--;
-          this.facts.deadLetters.bodyBytes -= owed.body.length;
-        }
+        for (const { position } of this.letters) if (position <= change.upTo) this.takeLetter(position);
+        return;
+      case "dead-letter-deleted":
+        this.takeLetter(change.position);
+        return;
+      case "batches-frozen":
+        this.facts.batches = change.batches;
         return;
       default:
         change satisfies never;

@@ -77,7 +77,7 @@ export class MemoryStore implements Engine {
     this.unnamed.clear();
   }
 
-  record(changes: readonly DeliveryChange[], done: (error?: StoreUnavailable) => void): void {
+  record(changes: readonly DeliveryChange[], done: Committed): void {
     if (this.closed) return done(new StoreUnavailable("closed"));
     this.deliveries.record(changes, done);
   }
@@ -88,6 +88,7 @@ export class MemoryStore implements Engine {
   owedDue: DeliveryStore["owedDue"] = (...asked) => this.deliveries.owedDue(...asked);
   oldestOwed: DeliveryStore["oldestOwed"] = (...asked) => this.deliveries.oldestOwed(...asked);
   deadLetters: DeliveryStore["deadLetters"] = (...asked) => this.deliveries.deadLetters(...asked);
+  oldestDeadLetters: DeliveryStore["oldestDeadLetters"] = (...asked) => this.deliveries.oldestDeadLetters(...asked);
 
   async load(take: (part: readonly BrokerChange[]) => void): Promise<void> {
     if (this.closed) throw new StoreUnavailable("closed");

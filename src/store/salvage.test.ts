@@ -65,7 +65,7 @@ function fill(database: DatabaseSync): void {
   for (let n = 501; n <= 700; n++) deadLetter.run(n, `evt_${n}`, Buffer.alloc(300, n));
   database.exec(`
     INSERT INTO endpoints VALUES
-      (1, 'default', 720, 10, 210, 0, 0, 400, 120000, 100, 30000, 200, 60000, '[3,4]', '{"state":"open"}', 5);
+      (1, 'default', 720, 10, 210, 0, 0, 400, 120000, 100, 30000, 200, 60000, '[3,4]', '{"state":"open"}', 5, '');
     COMMIT`);
 }
 

@@ -370,6 +370,7 @@ const recount = `
   UPDATE endpoints SET under_way = '[]' WHERE NOT json_valid(under_way);
   -- Another's text, but JSON: what is not would be a mistake in it at every start.
   UPDATE endpoints SET breaker = '' WHERE NOT json_valid(breaker);
+  UPDATE endpoints SET batches = '' WHERE NOT json_valid(batches);
   UPDATE endpoints SET under_way = (
     SELECT json_group_array(value) FROM json_each(under_way)
     WHERE type = 'integer' AND value IN (SELECT position FROM deliveries))`;

@@ -12,6 +12,14 @@ import type { StoredQueueEntry } from "./store.ts";
 export interface Stored {
   session(clientId: string): StoredSessionFacts | undefined;
   hasMessage(messageId: number): boolean;
+  deadLetter(endpoint: string, position: number): StoredLetterFacts | undefined;
+}
+
+export interface StoredLetterFacts {
+  /** What stands for its endpoint in the tables. */
+  endpoint: number;
+  event: string;
+  bodyBytes: number;
 }
 
 export interface StoredSessionFacts {
@@ -72,10 +80,19 @@ export interface DraftDelivery {
   end: DraftEnd | undefined;
 }
 
+/** A stored dead letter that becomes a delivery again. */
+export interface DraftReplay {
+  letter: number;
+  facts: StoredLetterFacts;
+  position: number;
+  acceptedAt: Instant;
+}
+
 /** What is new of an endpoint itself. */
 export interface DraftEndpoint {
   underWay: readonly number[] | undefined;
   breaker: { breaker: string; heldUntil: Instant } | undefined;
+  batches: string | undefined;
   deadLettersForgottenUpTo: number;
 }
 
@@ -93,6 +110,10 @@ export class Draft {
   readonly putBack = new Map<number, DraftPutBack>();
   /** Of those that died, the ones that are no dead letters any more. */
   readonly forgotten = new Set<number>();
+  /** Stored dead letters that go, whatever the rest of this draft makes. */
+  readonly deleted = new Map<number, string>();
+  /** Before all that the rest of this draft makes. */
+  readonly replayed: DraftReplay[] = [];
   readonly endpoints = new Map<string, DraftEndpoint>();
   private readonly database: Stored;
   /** Of the next delivery owed. */
@@ -151,8 +172,15 @@ export class Draft {
       case "breaker-moved":
         this.endpointOf(change.endpoint).breaker = change;
         return;
+      case "batches-frozen":
+        this.endpointOf(change.endpoint).batches = change.batches;
+        return;
       case "dead-letters-forgotten":
         return this.forgetDeadLetters(change.endpoint, change.upTo);
+      case "dead-letter-deleted":
+        return this.deleteDeadLetter(change.endpoint, change.position);
+      case "dead-letter-replayed":
+        return this.replay(change.endpoint, change.position, change.at);
       case "session-opened":
       case "session-disconnected":
       case "session-ended":
@@ -297,10 +325,22 @@ export class Draft {
     for (const { position, end } of this.owed.values()) if (isMeant(end)) this.forgotten.add(position);
   }
 
+  private deleteDeadLetter(endpoint: string, position: number): void {
+    const end = this.ended.get(position) ?? this.owed.get(position)?.end;
+    if (end?.endpoint === endpoint) this.forgotten.add(position);
+    this.deleted.set(position, endpoint);
+  }
+
+  /** The database must know of all before: a draft that has anything in it is written first. */
+  private replay(endpoint: string, letter: number, acceptedAt: Instant): void {
+    const facts = this.database.deadLetter(endpoint, letter);
+    if (facts !== undefined) this.replayed.push({ letter, facts, position: this.nextPosition++, acceptedAt });
+  }
+
   private endpointOf(name: string): DraftEndpoint {
     let endpoint = this.endpoints.get(name);
     if (endpoint === undefined) {
-      endpoint = { underWay: undefined, breaker: undefined, deadLettersForgottenUpTo: 0 };
+      endpoint = { underWay: undefined, breaker: undefined, batches: undefined, deadLettersForgottenUpTo: 0 };
       this.endpoints.set(name, endpoint);
     }
     return endpoint;

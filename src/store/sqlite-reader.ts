@@ -4,6 +4,7 @@ import type { QoS } from "../mqtt/packet.ts";
 import type { BrokerChange, OwedDelivery, StoredMessage } from "./change.ts";
 import type {
   DeadLetter,
+  DeadLetterFacts,
   DeliveryStore,
   OwedFacts,
   PositionRange,
@@ -86,6 +87,25 @@ export class SqliteReader {
     return letters;
   }
 
+  *oldestDeadLetters(endpoint: string, after: number): Iterable<DeadLetterFacts> {
+    for (const row of this.sql.deadLetterFacts.iterate(endpoint, after) as Iterable<Row>) {
+      const { position, reason, detail, attempts, died_at, delivery_id, event, order_key, accepted_at, body_bytes } =
+        row;
+      yield {
+        position: position as number,
+        reason: reason as string,
+        detail: detail as string,
+        attempts: attempts as number,
+        diedAt: died_at as number,
+        deliveryId: delivery_id as string,
+        event: event as string,
+        orderKey: order_key as string,
+        acceptedAt: accepted_at as number,
+        bodyBytes: body_bytes as number,
+      };
+    }
+  }
+
   /**
    * 0: there was none yet. Each delivery owed was accepted once, so that those gone are counted as well; a repaired store
    * may have lost the counts, but not what bears a position.
@@ -142,6 +162,11 @@ function prepareStatements(database: DatabaseSync) {
       messages: prepare(`${selectFacts} AND position > ? AND client_event = 0 ORDER BY position`),
       clientEvents: prepare(`${selectFacts} AND position > ? AND client_event = 1 ORDER BY position`),
     },
+    deadLetterFacts: prepare(`
+      SELECT position, reason, detail, attempts, died_at, delivery_id, event, order_key, accepted_at,
+        length(body) AS body_bytes
+      FROM dead_letters WHERE endpoint = (SELECT endpoint FROM endpoints WHERE name = ?) AND position > ?
+      ORDER BY position`),
     deadLetters: prepare(`
       SELECT l.*, e.name AS endpoint_name
       FROM endpoints e JOIN dead_letters l ON l.endpoint = e.endpoint
@@ -166,6 +191,7 @@ function endpointOf(row: Row): StoredEndpoint {
     underWay: JSON.parse(row.under_way as string),
     breaker: row.breaker as string,
     heldUntil: numbers.held_until,
+    batches: row.batches as string,
   };
 }
 

@@ -12,6 +12,7 @@ import type {
   DraftSession,
   DraftWill,
   Stored,
+  StoredLetterFacts,
   StoredSessionFacts,
 } from "./sqlite-draft.ts";
 import { queueStates } from "./sqlite-reader.ts";
@@ -52,6 +53,13 @@ export class SqliteWriter implements Stored {
 
   hasMessage(messageId: number): boolean {
     return this.sql.findMessage.get(messageId) !== undefined;
+  }
+
+  deadLetter(endpoint: string, position: number): StoredLetterFacts | undefined {
+    const row = this.sql.findDeadLetter.get(endpoint, position) as
+      | { endpoint: number; event: string; body_bytes: number }
+      | undefined;
+    return row === undefined ? undefined : { endpoint: row.endpoint, event: row.event, bodyBytes: row.body_bytes };
   }
 
   write(draft: Draft): void {
@@ -155,12 +163,35 @@ export class SqliteWriter implements Stored {
 
   private writeDeliveries(draft: Draft): void {
     const tallies = new Map<number, Tally>();
+    this.replay(draft, tallies);
+    this.deleteLetters(draft, tallies);
     this.writeEndpoints(draft, tallies);
     this.writeOwed(draft, tallies);
     for (const { position, attempts, failures, dueAt } of draft.putBack.values())
       this.sql.putDeliveryBack.run(attempts, failures, dueAt, position);
     this.deleteEnded(draft, tallies);
     for (const [endpoint, tally] of tallies) this.sql.countEndpoint.run(...Object.values(tally), endpoint);
+  }
+
+  private replay({ replayed }: Draft, tallies: Map<number, Tally>): void {
+    for (const { letter, facts, position, acceptedAt } of replayed) {
+      const tally = tallyOf(tallies, facts.endpoint);
+      const part = queuePartOf(facts.event);
+      this.sql.replayDeadLetter.run(position, flag(part === "clientEvents"), acceptedAt, letter);
+      this.sql.deleteDeadLetter.run(facts.endpoint, letter);
+      tally.accepted++;
+      queue(tally, part, 1, facts.bodyBytes);
+      addDeadLetter(tally, -1, facts.bodyBytes);
+    }
+  }
+
+  private deleteLetters({ deleted }: Draft, tallies: Map<number, Tally>): void {
+    for (const [position, name] of deleted) {
+      const facts = this.deadLetter(name, position);
+      if (facts === undefined) continue;
+      this.sql.deleteDeadLetter.run(facts.endpoint, position);
+      addDeadLetter(tallyOf(tallies, facts.endpoint), -1, facts.bodyBytes);
+    }
   }
 
   private writeOwed({ owed: deliveries, forgotten }: Draft, tallies: Map<number, Tally>): void {
@@ -209,7 +240,7 @@ export class SqliteWriter implements Stored {
         const tally = tallyOf(tallies, row.endpoint);
         count(tally, end);
         queue(tally, row.client_event === 1 ? "clientEvents" : "messages", -1, row.body_bytes);
-        if (end.type === "delivery-died" && !forgotten.has(row.position)) addDeadLetter(tally, row.body_bytes);
+        if (end.type === "delivery-died" && !forgotten.has(row.position)) addDeadLetter(tally, 1, row.body_bytes);
         if (row.shared_body !== null) bodiesLetGo.add(row.shared_body);
       }
     }
@@ -226,14 +257,15 @@ export class SqliteWriter implements Stored {
     const { position, attempts, reason, detail, at } = end;
     const facts = [deliveryId, event, orderKey, acceptedAt, expiresAt ?? null];
     this.sql.insertDeadLetter.run(position, endpoint, ...facts, attempts, reason, detail, at, body);
-    addDeadLetter(tally, body.length);
+    addDeadLetter(tally, 1, body.length);
   }
 
   private writeEndpoints({ endpoints }: Draft, tallies: Map<number, Tally>): void {
-    for (const [name, { underWay, breaker, deadLettersForgottenUpTo }] of endpoints) {
+    for (const [name, { underWay, breaker, batches, deadLettersForgottenUpTo }] of endpoints) {
       const endpoint = this.endpointNumber(name);
       if (underWay !== undefined) this.sql.setUnderWay.run(JSON.stringify(underWay), endpoint);
       if (breaker !== undefined) this.sql.moveBreaker.run(breaker.breaker, breaker.heldUntil, endpoint);
+      if (batches !== undefined) this.sql.freezeBatches.run(batches, endpoint);
       if (deadLettersForgottenUpTo === 0) continue;
       const tally = tallyOf(tallies, endpoint);
       for (const row of this.sql.forgetDeadLetters.all(endpoint, deadLettersForgottenUpTo)) {
@@ -300,6 +332,7 @@ function prepareStatements(database: DatabaseSync) {
         dead_letters = dead_letters + ?, dead_letter_bytes = dead_letter_bytes + ? WHERE endpoint = ?`),
     setUnderWay: prepare("UPDATE endpoints SET under_way = ? WHERE endpoint = ?"),
     moveBreaker: prepare("UPDATE endpoints SET breaker = ?, held_until = ? WHERE endpoint = ?"),
+    freezeBatches: prepare("UPDATE endpoints SET batches = ? WHERE endpoint = ?"),
     insertDelivery: prepare("INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
     putDeliveryBack: prepare("UPDATE deliveries SET attempts = ?, failures = ?, due_at = ? WHERE position = ?"),
     deleteDeliveries: prepare(`
@@ -311,6 +344,14 @@ function prepareStatements(database: DatabaseSync) {
           coalesce(d.body, (SELECT b.body FROM shared_bodies b WHERE b.shared_body = d.shared_body))
         FROM deliveries d WHERE position = ?`),
     insertDeadLetter: prepare("INSERT INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+    findDeadLetter: prepare(`
+      SELECT l.endpoint, l.event, length(l.body) AS body_bytes FROM dead_letters l JOIN endpoints e USING (endpoint)
+      WHERE e.name = ? AND l.position = ?`),
+    deleteDeadLetter: prepare("DELETE FROM dead_letters WHERE endpoint = ? AND position = ?"),
+    replayDeadLetter: prepare(`
+      INSERT INTO deliveries
+        SELECT ?, endpoint, ?, delivery_id, event, order_key, ?, NULL, 0, 0, NULL, length(body), NULL, body
+        FROM dead_letters WHERE position = ?`),
     forgetDeadLetters: prepare(
       "DELETE FROM dead_letters WHERE endpoint = ? AND position <= ? RETURNING length(body) AS bytes",
     ),
@@ -413,9 +454,10 @@ function count(tally: Tally, end: DraftEnd): void {
   tally[end.type === "delivery-died" ? "dead" : end.outcome]++;
 }
 
-function addDeadLetter(tally: Tally, bodyBytes: number): void {
-  tally.deadLetters++;
-  tally.deadLetterBytes += bodyBytes;
+/** One more (1) or one fewer (-1). */
+function addDeadLetter(tally: Tally, one: 1 | -1, bodyBytes: number): void {
+  tally.deadLetters += one;
+  tally.deadLetterBytes += one * bodyBytes;
 }
 
 /** One more (1) or one fewer (-1) of so many bytes waits. */

@@ -101,7 +101,7 @@ function commit(...changes: (Change | Ended)[]): Promise<number> {
 type Ended = { type: "delivery-settled" | "delivery-died"; deliveryId: string };
 
 function isOfWebhooks(change: Change | Ended): change is DeliveryChange | Ended {
-  return /^(delivery-(settled|died|put-back)|attempts|breaker|dead)/.test(change.type);
+  return /^(delivery-(settled|died|put-back)|attempts|breaker|batches|dead)/.test(change.type);
 }
 
 function owed(

@@ -16,6 +16,7 @@ import type { Logger } from "../base/log.ts";
 import type { BrokerChange, Change, DeliveryChange } from "./change.ts";
 import {
   type DeadLetter,
+  type DeadLetterFacts,
   type DeliveryStore,
   type OwedFacts,
   queuePartOf,
@@ -139,7 +140,7 @@ export class SqliteStore implements Engine {
     this.handIn("broker", changes, done);
   }
 
-  record(changes: readonly DeliveryChange[], done: (error?: StoreUnavailable) => void): void {
+  record(changes: readonly DeliveryChange[], done: Committed): void {
     this.handIn("webhooks", changes, done);
   }
 
@@ -170,6 +171,15 @@ export class SqliteStore implements Engine {
 
   deadLetters(endpoint: string, after: number, limits: SliceLimits): DeadLetter[] {
     return this.read(() => this.reader.deadLetters(endpoint, after, limits));
+  }
+
+  *oldestDeadLetters(...asked: Parameters<DeliveryStore["oldestDeadLetters"]>): Generator<DeadLetterFacts> {
+    const rows = this.read(() => this.reader.oldestDeadLetters(...asked));
+    try {
+      yield* rows;
+    } catch (cause) {
+      throw this.unreadable(cause);
+    }
   }
 
   /** A consistent copy as of its end, made beside the running store. `file` must not exist yet. */
@@ -360,14 +370,20 @@ export class SqliteStore implements Engine {
 
   private transact(group: readonly Batch[]): Failure | undefined {
     if (group.every(({ changes }) => changes.length === 0)) return undefined;
-    const draft = new Draft(this.writer, this.nextPosition);
+    let draft = new Draft(this.writer, this.nextPosition);
     this.moment("asked");
     try {
       this.begin.run();
       this.moment("begun");
       for (const batch of group) {
         batch.firstPosition = draft.nextPosition;
-        for (const change of batch.changes) draft.fold(change);
+        for (const change of batch.changes) {
+          if (change.type === "dead-letter-replayed") {
+            this.writer.write(draft);
+            draft = new Draft(this.writer, draft.nextPosition);
+          }
+          draft.fold(change);
+        }
       }
       this.writer.write(draft);
       this.moment("written");
@@ -558,6 +574,9 @@ function isPromised(change: Change): boolean {
     case "delivery-settled":
     case "delivery-died":
     case "dead-letters-forgotten":
+    case "dead-letter-replayed":
+    case "dead-letter-deleted":
+    case "batches-frozen":
     case "breaker-moved":
       return false;
     case "delivery-owed":
@@ -599,6 +618,7 @@ function takesRoom({ type }: Change): boolean {
     case "retained":
     case "will-set":
     case "delivery-owed":
+    case "dead-letter-replayed":
       return true;
     case "session-opened":
     case "session-disconnected":
@@ -616,6 +636,8 @@ function takesRoom({ type }: Change): boolean {
     case "delivery-settled":
     case "delivery-died":
     case "dead-letters-forgotten":
+    case "dead-letter-deleted":
+    case "batches-frozen":
     case "breaker-moved":
       return false;
     default:

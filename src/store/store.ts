@@ -13,7 +13,7 @@ export class StoreUnavailable extends Error {
   }
 }
 
-/** `firstPosition`: of the batch's first delivery owed; the others follow it one by one. */
+/** `firstPosition`: of the batch's first delivery owed, or replayed; the others follow it one by one. */
 export type Committed = (error?: StoreUnavailable, firstPosition?: number) => void;
 
 /** The broker's memory. Engines: `memory.ts`, and the durable one on disk. */

@@ -8,15 +8,7 @@
  * store with its time. So a backlog of any length takes no memory, and a failing head holds its own key only.
  */
 import type { Clock, Instant } from "../base/clock.ts";
-import type {
-  DeadLetter,
-  DeliveryStore,
-  DuePlace,
-  OwedFacts,
-  QueuePart,
-  SliceLimits,
-  StoredDelivery,
-} from "../store/deliveries.ts";
+import type { DeliveryStore, DuePlace, OwedFacts, QueuePart, StoredDelivery } from "../store/deliveries.ts";
 import { StoreUnavailable } from "../store/store.ts";
 import type { Attempting, Due } from "./delivery.ts";
 import type { Ledger } from "./ledger.ts";
@@ -52,6 +44,8 @@ export class Backlog {
   private readonly window = new Window();
   private readUpTo = 0;
   private hasUnread = false;
+  /** What is committed behind it is not accepted here yet, and is not to be ended before. At first all there is counts. */
+  private handedOverUpTo = Number.POSITIVE_INFINITY;
   /** The time of the first line that waits in the store; `undefined`: none does. */
   private nextDueAt: Instant | undefined;
   /** The keys of the lines that wait, as long as they are not too many. */
@@ -122,6 +116,7 @@ export class Backlog {
 
   /** The store now owes this, or owes it no more (`isOver`). */
   accept(stored: StoredDelivery, isOver: boolean, now: Instant): void {
+    this.handedOverUpTo = stored.position;
     if (this.hasRead(stored)) return;
     if (this.hasUnread || this.readAgainAt !== undefined || (this.window.isFull && !isOver)) {
       this.hasUnread = true;
@@ -194,6 +189,7 @@ export class Backlog {
     return this.ask(() => {
       for (const facts of this.store.oldestOwed(this.name, part, after)) {
         const { orderKey, position } = facts;
+        if (position > this.handedOverUpTo) break;
         const entry = this.window.find(orderKey, position);
         if (entry?.delivery.state === "attempting" || this.ledger.asItIs(facts) === undefined) continue;
         if (!isWanted(facts)) break;
@@ -202,6 +198,16 @@ export class Backlog {
       }
       return wanted;
     });
+  }
+
+  /** What is owed behind position `after`, oldest first. */
+  *owedBehind(after: number): Generator<OwedFacts & { inflight: boolean }> {
+    for (const facts of this.store.oldestOwed(this.name, undefined, after)) {
+      if (facts.position > this.handedOverUpTo) return;
+      const seen = this.ledger.asItIs(facts);
+      const entry = this.window.find(facts.orderKey, facts.position);
+      if (seen !== undefined) yield { ...seen, inflight: entry?.delivery.state === "attempting" };
+    }
   }
 
   /** The next in the order of owing, with all before it read. */
@@ -311,11 +317,6 @@ export class Backlog {
   /** What the store shows, less what has ended since without its knowing. */
   private asTheyAre(seen: readonly StoredDelivery[]): readonly StoredDelivery[] {
     return this.ledger.isBehind ? seen.flatMap((stored) => this.ledger.asItIs(stored) ?? []) : seen;
-  }
-
-  /** Dead letters, oldest first; none while the store cannot be read. */
-  deadLetters(limits: SliceLimits): DeadLetter[] {
-    return this.ask(() => this.store.deadLetters(this.name, 0, limits)) ?? [];
   }
 
   /** `undefined`: the store cannot be read. Later it is, from the beginning. */

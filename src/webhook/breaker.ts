@@ -29,9 +29,21 @@ export function closedBreaker(poolSize: number): Breaker {
   return { state: "closed", failuresInRow: 0, attemptsMax: poolSize };
 }
 
-/** As the store keeps it; empty: there is nothing to remember. */
-export function writeBreaker(breaker: Breaker): string {
-  return breaker.state === "closed" ? "" : JSON.stringify(breaker);
+/** As the store keeps it; empty: there is nothing to remember. `paused`: an operator holds the endpoint. */
+export function writeBreaker(breaker: Breaker, paused = false): string {
+  const kept = breaker.state === "closed" ? undefined : breaker;
+  if (paused) return JSON.stringify({ ...kept, paused });
+  return kept === undefined ? "" : JSON.stringify(kept);
+}
+
+export function readPaused(text: string): boolean {
+  if (text === "") return false;
+  try {
+    const kept: unknown = JSON.parse(text);
+    return typeof kept === "object" && kept !== null && "paused" in kept && kept.paused === true;
+  } catch {
+    return false; // A damaged store: as an endpoint of which nothing is known.
+  }
 }
 
 /** Whoever starts the broker again has often mended something: a closed door stays closed, but is tried at once. */

@@ -1,14 +1,10 @@
 import assert from "node:assert/strict";
 import { afterEach, describe, test } from "vitest";
-import { FakeClock } from "../base/fake-clock.ts";
-import { silentLogger } from "../base/log.ts";
-import type { DeliveryChange, OwedDelivery } from "../store/change.ts";
-import type { StoredDelivery } from "../store/deliveries.ts";
-import { MemoryDeliveries } from "../store/memory-deliveries.ts";
-import { StoreUnavailable } from "../store/store.ts";
-import { Dispatcher } from "./dispatcher.ts";
-import type { EndpointFigures } from "./endpoint.ts";
-import { endpointOptions, FakeSender, owedDelivery } from "./fake-endpoint.ts";
+import type { DeliveryChange } from "../store/change.ts";
+import type { Committed } from "../store/store.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import { assertConservation, crash, endAll, running, setUp, TestStore } from "./fake-dispatcher.ts";
+import { endpointOptions, owedDelivery } from "./fake-endpoint.ts";
 import {
   clientEventsShare,
   deadLettersSweepMs,
@@ -17,7 +13,6 @@ import {
   sliceDeliveriesMax,
   untakenChangesMax,
 } from "./limits.ts";
-import type { EndpointOptions } from "./options.ts";
 import type { Outcome } from "./outcome.ts";
 
 const accepted: Outcome = { kind: "accepted" };
@@ -26,127 +21,7 @@ const forbidden: Outcome = { kind: "auth", reason: "status_403", retryAfterMs: 0
 const failing: Outcome = { kind: "retry", reason: "status_500", retryAfterMs: 0, slowDown: false };
 const rejected: Outcome = { kind: "rejected", reason: "rejected", detail: "status_422: no", retryAfterMs: 0 };
 
-/** Keeps deliveries, and refuses what it is told while the test wants it to. */
-class TestStore extends MemoryDeliveries {
-  readonly settled: [id: string, outcome: string, reason: string][] = [];
-  refuses = false;
-  private readonly ids = new Map<number, string>();
-
-  owed(owed: OwedDelivery): StoredDelivery {
-    const position = this.owe(owed);
-    this.ids.set(position, owed.deliveryId);
-    return { position, owed, attempts: 0, failures: 0, dueAt: undefined };
-  }
-
-  override record(changes: readonly DeliveryChange[], done: (error?: StoreUnavailable) => void): void {
-    if (this.refuses) return done(new StoreUnavailable("commit"));
-    for (const change of changes) {
-      if (change.type === "delivery-settled") this.settled.push([this.id(change), change.outcome, ""]);
-      if (change.type === "delivery-died") this.settled.push([this.id(change), "dead", change.reason]);
-    }
-    super.record(changes, done);
-  }
-
-  private id({ position }: { position: number }): string {
-    return this.ids.get(position)!;
-  }
-}
-
-interface Setting {
-  clock: FakeClock;
-  store: TestStore;
-  dispatcher: Dispatcher;
-  sender: FakeSender;
-  senders: ReadonlyMap<string, FakeSender>;
-  settled: readonly [id: string, outcome: string, reason: string][];
-  warnings: readonly string[];
-  errors: readonly string[];
-  /** Owes these to `default`: "a1" is under the order key "a". */
-  owe: (ids: string, owed?: Partial<OwedDelivery>) => void;
-  figures: () => EndpointFigures;
-}
-const running: Setting[] = [];
-
-function setUp(
-  options: Partial<EndpointOptions> = {},
-  others: EndpointOptions[] = [],
-  clock = new FakeClock(),
-  store = new TestStore(),
-): Setting {
-  const senders = new Map<string, FakeSender>();
-  const { settled } = store;
-  const warnings: string[] = [];
-  const errors: string[] = [];
-  const dispatcher = new Dispatcher({
-    options: { endpoints: [endpointOptions(options), ...others] },
-    clock,
-    createSender: ({ name }) => {
-      const sender = new FakeSender();
-      senders.set(name, sender);
-      return sender;
-    },
-    random: () => 0.5,
-    log: { ...silentLogger, warn: (text) => void warnings.push(text), error: (text) => void errors.push(text) },
-    durable: store,
-    volatile: new MemoryDeliveries(),
-  });
-  dispatcher.resume();
-  const sender = senders.get("default")!;
-  const owe = (ids: string, owed: Partial<OwedDelivery> = {}) => {
-    const acceptedAt = clock.now();
-    const deliveries = ids.split(" ").map((deliveryId) => {
-      return store.owed(owedDelivery({ deliveryId, orderKey: deliveryId.slice(0, 1), acceptedAt, ...owed }));
-    });
-    dispatcher.accept(deliveries);
-  };
-  const figures = () => dispatcher.figures()[0];
-  const setting = { clock, store, dispatcher, sender, senders, settled, warnings, errors, owe, figures };
-  running.push(setting);
-  return setting;
-}
-
-/** The process dies, and another goes on from the store. */
-function crash(former: Setting, options: Partial<EndpointOptions> = {}): Setting {
-  running.splice(running.indexOf(former), 1);
-  // Of its timers nothing is left.
-  const clock = new FakeClock(former.clock.now());
-  return setUp(options, [], clock, former.store);
-}
-
-/** What holds at all times: nothing accepted is ever unaccounted for. */
-function assertConservation({ dispatcher, store }: Setting): void {
-  for (const { accepted, delivered, dead, dropped, expired, queued, inflight, bytes } of dispatcher.figures()) {
-    assert.equal(accepted, delivered + dead + dropped + expired + queued + inflight);
-    assert.ok(queued >= 0 && inflight >= 0);
-    assert.equal(queued + inflight === 0, bytes === 0);
-  }
-  if (store.refuses) return;
-  const stored = new Map(store.endpoints().map((endpoint) => [endpoint.endpoint, endpoint]));
-  for (const figures of dispatcher.figures()) {
-    const { endpoint, accepted, delivered, dead, dropped, expired, deadLetters } = figures;
-    const kept = stored.get(endpoint);
-    if (kept === undefined) continue;
-    assert.deepEqual(
-      [kept.accepted, kept.delivered, kept.dead, kept.dropped, kept.expired, kept.deadLetters.count],
-      [accepted, delivered, dead, dropped, expired, deadLetters],
-    );
-    const { messages, clientEvents } = kept.queued;
-    assert.equal(messages.count + clientEvents.count, figures.queued + figures.inflight);
-  }
-}
-
-afterEach(async () => {
-  for (const setting of running.splice(0)) {
-    assertConservation(setting);
-    const stopped = setting.dispatcher.stop(0);
-    setting.clock.advance(0);
-    await stopped;
-    assertConservation(setting);
-    const ids = setting.settled.map(([id]) => id);
-    assert.equal(new Set(ids).size, ids.length, "a delivery is settled once");
-    assert.equal(setting.clock.armed, 0, "no timer is left");
-  }
-});
+afterEach(endAll);
 
 const lettersOf = (dispatcher: Dispatcher) =>
   dispatcher.deadLetters("default", 0, { countMax: 100, bytesMax: 1_000_000 });
@@ -789,7 +664,7 @@ test("while a store refuses, no more expires than can be remembered", () => {
 class LateStore extends TestStore {
   private late: (() => void)[] = [];
 
-  override record(changes: readonly DeliveryChange[], done: (error?: StoreUnavailable) => void): void {
+  override record(changes: readonly DeliveryChange[], done: Committed): void {
     this.late.push(() => super.record(changes, done));
   }
 

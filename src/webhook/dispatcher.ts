@@ -9,6 +9,8 @@ import type { Sender } from "./attempt.ts";
 import type { EndpointFigures } from "./endpoint.ts";
 import { type EndpointOptions, plainRequest, type WebhookOptions } from "./options.ts";
 import { Endpoint } from "./endpoint.ts";
+import { type OperationAnswer, operate } from "./operate.ts";
+import type { Operation } from "./operations.ts";
 
 export interface DispatcherParts {
   options: WebhookOptions;
@@ -71,6 +73,11 @@ export class Dispatcher {
     return this.storeOf(endpoint).deadLetters(endpoint, after, limits);
   }
 
+  /** For an operator. Called after `resume`. */
+  operate(operation: Operation): OperationAnswer | Promise<OperationAnswer> {
+    return operate(operation, this.endpoints);
+  }
+
   /** Sends for at most so long what can be sent at once; the rest stays owed. Closes every connection. */
   async stop(graceMs: number): Promise<void> {
     await Promise.all(Array.from(this.endpoints.values(), (endpoint) => endpoint.stop(graceMs)));
@@ -80,15 +87,15 @@ export class Dispatcher {
   private endpointOf(name: string): Endpoint {
     let endpoint = this.endpoints.get(name);
     if (endpoint === undefined) {
-      endpoint = this.create({ ...notConfigured, name }, undefined);
+      endpoint = this.create({ ...notConfigured, name }, undefined, true);
       this.endpoints.set(name, endpoint);
     }
     return endpoint;
   }
 
-  private create(options: EndpointOptions, sender: Sender | undefined): Endpoint {
+  private create(options: EndpointOptions, sender: Sender | undefined, isParked = false): Endpoint {
     const { clock, random, log } = this.parts;
-    return new Endpoint({ options, clock, sender, random, log, store: this.storeOf(options.name) });
+    return new Endpoint({ options, clock, sender, random, log, store: this.storeOf(options.name), isParked });
   }
 
   private storeOf(name: string): DeliveryStore {

@@ -10,10 +10,12 @@ import type { OwedDelivery } from "../store/change.ts";
 import type { Sender } from "./attempt.ts";
 import type { Breaker } from "./breaker.ts";
 import type { Attempting, Due, Settled, Terms } from "./delivery.ts";
-import type { EndpointOptions } from "./options.ts";
-import type { Outcome } from "./outcome.ts";
+import type { AttemptReport, EndpointReport, Page, QueuedReport } from "./operations.ts";
+import type { EndpointOptions, EventName } from "./options.ts";
+import { type AttemptFacts, cancelled, type Outcome } from "./outcome.ts";
 import type { Entry } from "./window.ts";
 import { assert } from "../base/assert.ts";
+import { createUlidSource } from "../base/ulid.ts";
 import {
   type DeliveryStore,
   type OwedFacts,
@@ -22,23 +24,25 @@ import {
   type StoredDelivery,
   type StoredEndpoint,
 } from "../store/deliveries.ts";
+import { AttemptLog } from "./attempt-log.ts";
 import { Backlog } from "./backlog.ts";
-import { closedBreaker, next, probe, readBreaker, writeBreaker } from "./breaker.ts";
+import { closedBreaker, next, probe, readBreaker, readPaused, writeBreaker } from "./breaker.ts";
 import { BurstLog } from "./burst-log.ts";
+import { DeadLetters } from "./dead-letters.ts";
 import { deadline, due, expire, settle, start } from "./delivery.ts";
 import { Ledger } from "./ledger.ts";
 import {
   clientEventsShare,
-  deadLettersRoomShare,
-  deadLettersSweepMs,
   deliveryBytesOverhead,
   endedAtOnceMax,
   ledgerRetryMs,
-  lineBytesMax,
+  operatorPageMax,
   retryAfterMsMax,
+  testsWaitingMax,
 } from "./limits.ts";
 import { refusal } from "./payload-encoding.ts";
 import { RetrySchedule } from "./retry.ts";
+import { testBody, testOrderKey } from "./test-event.ts";
 
 export interface EndpointFigures {
   endpoint: string;
@@ -69,6 +73,13 @@ export interface EndpointParts {
   random: () => number;
   log: Logger;
   store: DeliveryStore;
+  /** Taken out of the configuration: what it is owed waits until it is too old. */
+  isParked: boolean;
+}
+
+interface WaitingTest {
+  event: EventName;
+  resolve: (report: AttemptReport) => void;
 }
 
 interface Part {
@@ -88,7 +99,16 @@ export class Endpoint {
   private readonly terms: Terms;
   private readonly ledger: Ledger;
   private readonly backlog: Backlog;
+  readonly deadLetters: DeadLetters;
+  readonly attempts = new AttemptLog();
+  private readonly ulid: (now: Instant) => string;
+  private readonly isParked: boolean;
+  /** By an operator: nothing is sent. */
+  private paused = false;
   private breaker: Breaker;
+  /** Events of an operator. */
+  private readonly testsWaiting: WaitingTest[] = [];
+  private testsUnderWay = 0;
   /** Retry-After: nothing is sent before. */
   private heldUntil: Instant = 0;
 
@@ -99,12 +119,10 @@ export class Endpoint {
   private phase: "running" | "stopping" | "stopped" = "running";
   private onIdle: (() => void) | undefined;
   private readonly parts: Record<QueuePart, Part>;
-  private readonly deadLetters = { count: 0, bodyBytes: 0 };
-  private deadLettersSweepAt: Instant = 0;
   private readonly count = { accepted: 0, delivered: 0, dead: 0, dropped: 0, expired: 0, attempts: 0 };
   private readonly droppedBy = { drop_oldest: 0, drop_newest: 0 };
 
-  constructor({ options, clock, sender, random, log, store }: EndpointParts) {
+  constructor({ options, clock, sender, random, log, store, isParked }: EndpointParts) {
     this.options = options;
     this.clock = clock;
     this.sender = sender;
@@ -115,6 +133,11 @@ export class Endpoint {
     const onBodiless = (stored: StoredDelivery) =>
       this.bury(due(stored), stored.position, refusal(options.bodyEncoding), "");
     this.backlog = new Backlog({ name: options.name, store, ledger: this.ledger, clock, onBodiless });
+    const onReplayed = (fresh: StoredDelivery) => this.accept(fresh);
+    const { name } = options;
+    this.deadLetters = new DeadLetters(options.deadLetters, { name, store, ledger: this.ledger, clock, onReplayed });
+    this.ulid = createUlidSource(random);
+    this.isParked = isParked;
     this.breaker = closedBreaker(options.poolSize);
     const clientBytesMax = Math.floor(options.queueBytesMax * clientEventsShare);
     this.parts = {
@@ -127,13 +150,14 @@ export class Endpoint {
   resume(stored: StoredEndpoint): void {
     const { accepted, delivered, dead, dropped, expired, queued, deadLetters, underWay, breaker, heldUntil } = stored;
     Object.assign(this.count, { accepted, delivered, dead, dropped, expired });
-    Object.assign(this.deadLetters, deadLetters);
+    this.deadLetters.resume(deadLetters);
     for (const part of ["messages", "clientEvents"] as const) {
       const { count, bodyBytes } = queued[part];
       Object.assign(this.parts[part], { count, bytes: bodyBytes + count * deliveryBytesOverhead });
     }
     const now = this.clock.now();
     this.breaker = readBreaker(breaker, { now, poolSize: this.options.poolSize });
+    this.paused = readPaused(breaker);
     this.heldUntil = heldUntil;
     this.backlog.repeat(underWay, now);
     this.underWayChanged = underWay.length > 0;
@@ -163,8 +187,9 @@ export class Endpoint {
     const now = this.clock.now();
     this.dropOldest(now);
     this.expireOldest(now);
-    this.forgetDeadLetters(now);
+    this.deadLetters.forget(now);
     if (this.sender !== undefined) {
+      this.sendTests();
       this.backlog.refill(now);
       for (let entry = this.nextToSend(now); entry !== undefined; entry = this.nextToSend(now))
         this.attempt(entry, now);
@@ -189,6 +214,91 @@ export class Endpoint {
     };
   }
 
+  /** For an operator. */
+  report(): EndpointReport {
+    const now = this.clock.now();
+    const condition = this.condition(now);
+    const [oldest] = this.backlog.oldest(undefined, 0, onlyOne()) ?? [];
+    const isBlocked = condition !== "paused" && this.sender !== undefined && this.blockedUntil(now) > now;
+    return {
+      ...this.figures(),
+      url: this.options.url,
+      condition,
+      nextAttemptAt: isBlocked ? this.blockedUntil(now) : undefined,
+      oldestAgeMs: oldest === undefined ? undefined : Math.max(0, now - oldest.acceptedAt),
+      ...this.attempts.figures,
+    };
+  }
+
+  private condition(now: Instant): EndpointReport["condition"] {
+    if (this.isParked) return "parked";
+    if (!this.options.enable) return "disabled";
+    if (this.paused) return "paused";
+    const { breaker } = this;
+    if (breaker.state === "closed") return this.blockedUntil(now) > now ? "held" : "delivering";
+    return conditions[breaker.fault];
+  }
+
+  /** What is owed behind position `after`, oldest first. */
+  queue(after: number, countMax: number): Page<QueuedReport> {
+    const wanted = Math.min(Math.max(1, countMax), operatorPageMax);
+    const items: QueuedReport[] = [];
+    for (const facts of this.backlog.owedBehind(after)) {
+      if (items.length === wanted) return { items, next: items.at(-1)!.position };
+      items.push(facts);
+    }
+    return { items, next: undefined };
+  }
+
+  /** What is under way ends as it may. */
+  pause(): void {
+    this.paused = true;
+    this.recordBreaker();
+  }
+
+  /** Ends a pause, and what makes it wait: it is tried at once. */
+  goOn(): void {
+    this.paused = false;
+    this.heldUntil = 0;
+    if (this.breaker.state === "open") this.breaker = { ...this.breaker, probeAt: this.clock.now() };
+    this.recordBreaker();
+    this.pump();
+  }
+
+  /** Sends one event made up for it, outside of queue and order; `undefined`: it sends nothing. */
+  test(event: EventName): Promise<AttemptReport> | undefined {
+    if (this.sender === undefined || this.phase !== "running" || this.testsWaiting.length >= testsWaitingMax) {
+      return undefined;
+    }
+    const { promise, resolve } = Promise.withResolvers<AttemptReport>();
+    this.testsWaiting.push({ event, resolve });
+    this.pump();
+    return promise;
+  }
+
+  /** They go first, each on one of the connections there may be. */
+  private sendTests(): void {
+    while (this.testsWaiting.length > 0 && this.underWay < this.options.poolSize) {
+      this.sendTest(this.testsWaiting.shift()!);
+    }
+  }
+
+  private sendTest({ event, resolve }: WaitingTest): void {
+    const now = this.clock.now();
+    const body = testBody(event, this.options, now);
+    const deliveryId = `evt_${this.ulid(now)}`;
+    const facts = { deliveryId, endpoint: this.options.name, event, orderKey: testOrderKey, body };
+    const owed: OwedDelivery = { ...facts, acceptedAt: now, expiresAt: undefined };
+    const attempting = start(due({ position: 0, owed, attempts: 0, failures: 0, dueAt: undefined }), now);
+    if (this.phase !== "running") return resolve(this.remember(attempting, cancelled, undefined));
+    this.testsUnderWay++;
+    this.sender!.send(attempting, (outcome, seen) => {
+      this.testsUnderWay--;
+      resolve(this.remember(attempting, outcome, seen));
+      this.pump();
+    });
+  }
+
   /** Sends what can be sent at once, for so long; takes back what is then still under way. */
   async stop(graceMs: number): Promise<void> {
     assert(this.phase === "running", "an endpoint is stopped once");
@@ -200,10 +310,16 @@ export class Endpoint {
     await idle;
     grace.cancel();
     this.phase = "stopped";
+    for (const test of this.testsWaiting.splice(0)) this.sendTest(test);
     this.wakeTimer?.timer.cancel();
     await this.sender?.close();
     this.ledger.close();
     this.bursts.close();
+  }
+
+  /** Requests, each with a connection. */
+  private get underWay(): number {
+    return this.backlog.inflight + this.testsUnderWay;
   }
 
   private get owedCount(): number {
@@ -221,10 +337,12 @@ export class Endpoint {
   // Attempts
 
   private nextToSend(now: Instant): Entry | undefined {
-    if (now < this.blockedUntil(now) || this.ledger.isFull) return undefined;
+    if (this.paused || now < this.blockedUntil(now) || this.ledger.isFull) return undefined;
+    const { underWay } = this;
+    if (underWay >= this.options.poolSize) return undefined;
     switch (this.breaker.state) {
       case "closed":
-        return this.backlog.inflight < this.breaker.attemptsMax ? this.backlog.firstReady : undefined;
+        return underWay < this.breaker.attemptsMax ? this.backlog.firstReady : undefined;
       case "open":
         // The line that is ready the longest: after a failed probe the next one is another's, so that no single delivery
         // which its receiver cannot bear speaks for all. In an outage a delivery need not be due.
@@ -255,10 +373,30 @@ export class Endpoint {
     this.backlog.attempt(entry, attempting);
     this.underWayChanged = true;
     this.count.attempts++;
-    this.sender!.send(attempting, (outcome) => {
+    this.sender!.send(attempting, (outcome, facts) => {
+      this.remember(attempting, outcome, facts);
       this.settle(entry, attempting, outcome);
       this.pump();
     });
+  }
+
+  private remember(attempting: Attempting, outcome: Outcome, facts: AttemptFacts | undefined): AttemptReport {
+    const { owed, attempts, startedAt } = attempting;
+    const { deliveryId, event, orderKey } = owed;
+    const report: AttemptReport = {
+      deliveryId,
+      event,
+      orderKey,
+      attempt: attempts,
+      at: startedAt,
+      outcome: outcome.kind,
+      reason: "reason" in outcome ? outcome.reason : "",
+      status: facts?.status,
+      durationMs: facts?.durationMs ?? Math.max(0, this.clock.now() - startedAt),
+      excerpt: facts?.excerpt ?? "",
+    };
+    this.attempts.add(report);
+    return report;
   }
 
   private settle(entry: Entry, attempting: Attempting, outcome: Outcome): void {
@@ -286,7 +424,7 @@ export class Endpoint {
   }
 
   private recordBreaker(): void {
-    const breaker = writeBreaker(this.breaker);
+    const breaker = writeBreaker(this.breaker, this.paused);
     this.ledger.record({ type: "breaker-moved", endpoint: this.options.name, breaker, heldUntil: this.heldUntil });
   }
 
@@ -317,8 +455,7 @@ export class Endpoint {
     this.uncount(owed.event, owed.body.length);
     this.count.dead++;
     this.ledger.record({ type: "delivery-died", endpoint: this.options.name, position, reason, detail, attempts, at });
-    this.deadLetters.count++;
-    this.deadLetters.bodyBytes += owed.body.length;
+    this.deadLetters.added(owed.body.length);
     this.bursts.warn(`webhook delivery became a dead letter: ${reason}`, { ...this.tellOf(owed), detail, attempts });
   }
 
@@ -386,31 +523,6 @@ export class Endpoint {
     for (const victim of victims) this.backlog.leaveUnsent(victim, now);
   }
 
-  private get deadLetterBytes(): number {
-    return this.deadLetters.bodyBytes + this.deadLetters.count * deliveryBytesOverhead;
-  }
-
-  private forgetDeadLetters(now: Instant): void {
-    const { bytesMax, maxAgeMs } = this.options.deadLetters;
-    const { deadLetters } = this;
-    if (deadLetters.count === 0 || this.ledger.isBehind) return;
-    if (this.deadLetterBytes <= bytesMax && now < this.deadLettersSweepAt) return;
-    const bytesKept = bytesMax * (1 - deadLettersRoomShare);
-    const limits = { countMax: endedAtOnceMax, bytesMax: lineBytesMax };
-    let upTo = 0;
-    let isDone = true;
-    for (const { position, owed, diedAt } of this.backlog.deadLetters(limits)) {
-      isDone = this.deadLetterBytes <= bytesKept && diedAt + maxAgeMs > now;
-      if (isDone) break;
-      upTo = position;
-      deadLetters.count--;
-      deadLetters.bodyBytes -= owed.body.length;
-    }
-    // There were too many for one go, or the next look is in a while.
-    this.deadLettersSweepAt = isDone ? now + deadLettersSweepMs : now;
-    if (upTo > 0) this.ledger.record({ type: "dead-letters-forgotten", endpoint: this.options.name, upTo });
-  }
-
   // Time
 
   private expireBy(at: Instant): void {
@@ -433,8 +545,8 @@ export class Endpoint {
     const isRunning = this.phase === "running";
     const times: (Instant | undefined)[] = [];
     if (isRunning && !this.ledger.isFull) times.push(this.nextExpiryAt);
-    if (isRunning && this.deadLetters.count > 0 && !this.ledger.isBehind) times.push(this.deadLettersSweepAt);
-    if (this.sender !== undefined && !this.ledger.isFull) {
+    if (isRunning) times.push(this.deadLetters.forgetAt);
+    if (this.sender !== undefined && !this.ledger.isFull && !this.paused) {
       times.push(this.backlog.refillAt);
       const blockedUntil = this.blockedUntil(now);
       if (isRunning && blockedUntil > now && this.backlog.isWaiting) times.push(blockedUntil);
@@ -464,6 +576,13 @@ export class Endpoint {
   private tellOf({ deliveryId, event, orderKey }: Pick<OwedDelivery, "deliveryId" | "event" | "orderKey">): Facts {
     return { endpoint: this.options.name, deliveryId, event, orderKey };
   }
+}
+
+const conditions = { endpoint: "unreachable", auth: "auth_failed", gone: "gone" } as const;
+
+function onlyOne(): () => boolean {
+  let left = 1;
+  return () => left-- > 0;
 }
 
 function factsOf({ position, owed, dueAt }: StoredDelivery): OwedFacts {

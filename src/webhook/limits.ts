@@ -54,6 +54,16 @@ export const retryAfterMsMax = 3_600_000;
 /** Failures of the endpoint itself, in a row, that open its breaker. */
 export const breakerFailures = 5;
 
+/** Attempts of an endpoint that are remembered for whoever looks after it: with 1 KiB of each answer, half a MiB. */
+export const attemptsRememberedMax = 500;
+
+/** What an operator may ask for in one page, and dead letters looked at in one go of a bulk action. */
+export const operatorPageMax = 1_000;
+export const lettersSeenAtOnceMax = 10_000;
+
+/** An operator's test events that wait for a connection. Beyond it they are refused. */
+export const testsWaitingMax = 16;
+
 /** Header block of an answer; undici counts names and values. Beyond it: the connection is closed. */
 export const answerHeaderBytesMax = 16 * 1024;
 

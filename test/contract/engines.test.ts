@@ -129,6 +129,13 @@ const said: fc.Arbitrary<DeliveryChange> = fc.oneof(
     .record({ endpoint: topicName, heldUntil: instant })
     .map((moved): DeliveryChange => ({ type: "breaker-moved", breaker: "open", ...moved })),
   fc
+    .record({ ...place, at: instant })
+    .map((replayed): DeliveryChange => ({ type: "dead-letter-replayed", ...replayed })),
+  fc.record(place).map((deleted): DeliveryChange => ({ type: "dead-letter-deleted", ...deleted })),
+  fc
+    .record({ endpoint: topicName, batches: fc.constantFrom("", "[]") })
+    .map((frozen): DeliveryChange => ({ type: "batches-frozen", ...frozen })),
+  fc
     .record({ endpoint: topicName, upTo: instant })
     .map((forgotten): DeliveryChange => ({ type: "dead-letters-forgotten", ...forgotten })),
 );
@@ -197,7 +204,10 @@ async function everythingIn(engine: Engine): Promise<object> {
       .endpoints()
       .sort((a, b) => (a.endpoint < b.endpoint ? -1 : 1))
       // Which of them has a row of its own before it was owed anything means nothing.
-      .filter(({ accepted, underWay, heldUntil }) => accepted > 0 || underWay.length > 0 || heldUntil > 0),
+      .filter(
+        ({ accepted, underWay, heldUntil, batches }) =>
+          accepted > 0 || underWay.length > 0 || heldUntil > 0 || batches !== "",
+      ),
     deliveries: ["x", "y"].map((endpoint) => ({
       owed: engine
         .owedBehind(endpoint, 0, all)
@@ -206,6 +216,7 @@ async function everythingIn(engine: Engine): Promise<object> {
       due: engine.owedDue(endpoint, range),
       oldest: [...engine.oldestOwed(endpoint, undefined, 0)],
       oldestMessages: [...engine.oldestOwed(endpoint, "messages", 2)],
+      deadLetterFacts: [...engine.oldestDeadLetters(endpoint, 1)],
       deadLetters: engine
         .deadLetters(endpoint, 0, all)
         .map(({ owed, ...rest }) => [rest, { ...owed, body: numbers(owed.body) }]),

@@ -511,6 +511,7 @@ export function storeContract(engine: string, open: () => Promise<Engine>): void
             underWay: [],
             breaker: "",
             heldUntil: 0,
+            batches: "",
           });
         });
       });
@@ -543,6 +544,63 @@ export function storeContract(engine: string, open: () => Promise<Engine>): void
         });
       });
 
+      test("that died are owed afresh once replayed, behind all others, and counted as accepted again", async () => {
+        await withStore(open, async (store) => {
+          const fields = { orderKey: "a", expiresAt: t0 + 9 };
+          await commit(store, [owed("1", fields), owed("2"), owed("3"), owed("4")]);
+          await record(store, died(1), died(2), putBack(3, t0 + 30));
+          const replay = (position: number): DeliveryChange => {
+            return { type: "dead-letter-replayed", endpoint: "default", position, at: t0 + 100 };
+          };
+          const first = await new Promise((resolve) =>
+            store.record([replay(2), replay(1), replay(2), replay(3)], (_error, firstPosition) =>
+              resolve(firstPosition),
+            ),
+          );
+          expect(first).toBe(5);
+          expect(store.owedBehind("default", 4, all).deliveries).toEqual([
+            expectStored(stored(5, "2", { acceptedAt: t0 + 100 })),
+            expectStored(stored(6, "1", { orderKey: "a", acceptedAt: t0 + 100 })),
+          ]);
+          expect(store.deadLetters("default", 0, all)).toEqual([]);
+          expect(endpoint(store)).toMatchObject({
+            accepted: 6,
+            dead: 2,
+            queued: { messages: { count: 4, bodyBytes: 40 } },
+            deadLetters: { count: 0, bodyBytes: 0 },
+          });
+          await record(store, settledDelivery(5), died(6), replay(6), settledDelivery(7));
+          expect(endpoint(store)).toMatchObject({ accepted: 7, delivered: 2, dead: 3, deadLetters: { count: 0 } });
+          await commit(store, [owed("5")]);
+          expect(store.owedBehind("default", 7, all).deliveries).toMatchObject([{ position: 8 }]);
+        });
+      });
+
+      test("that died are told without their bodies, and go one by one", async () => {
+        await withStore(open, async (store) => {
+          await commit(store, [owed("1"), owed("2"), owed("3")]);
+          await record(store, died(1), died(2), died(3));
+          const [facts] = store.oldestDeadLetters("default", 1);
+          expect(facts).toEqual({
+            position: 2,
+            deliveryId: "2",
+            event: "on_message_publish",
+            orderKey: "pump",
+            acceptedAt: t0,
+            bodyBytes: 10,
+            reason: "rejected",
+            detail: "status_422: no",
+            attempts: 2,
+            diedAt: t0 + 5,
+          });
+          await record(store, { type: "dead-letter-deleted", endpoint: "default", position: 2 });
+          await record(store, { type: "dead-letter-deleted", endpoint: "other", position: 1 });
+          const left = Array.from(store.oldestDeadLetters("default", 0), ({ position }) => position);
+          expect(left).toEqual([1, 3]);
+          expect(store.endpoints()[0]).toMatchObject({ dead: 3, deadLetters: { count: 2, bodyBytes: 20 } });
+        });
+      });
+
       test("leave what is last known of their endpoint", async () => {
         await withStore(open, async (store) => {
           await record(
@@ -550,8 +608,10 @@ export function storeContract(engine: string, open: () => Promise<Engine>): void
             { type: "attempts-under-way", endpoint: "default", positions: [1, 2] },
             { type: "breaker-moved", endpoint: "default", breaker: "open", heldUntil: t0 },
             { type: "attempts-under-way", endpoint: "default", positions: [2, 3] },
+            { type: "batches-frozen", endpoint: "default", batches: "[1]" },
           );
           expect(endpoint(store)).toMatchObject({ accepted: 0, underWay: [2, 3], breaker: "open", heldUntil: t0 });
+          expect(endpoint(store).batches).toBe("[1]");
         });
       });
     });

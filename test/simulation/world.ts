@@ -243,10 +243,10 @@ class SlowEngine implements Engine {
     });
   }
 
-  record(changes: readonly DeliveryChange[], done: (error?: StoreUnavailable) => void): void {
+  record(changes: readonly DeliveryChange[], done: Committed): void {
     const { disk, random, observer } = this.parts;
     this.write(() => {
-      disk.memory.record(changes, (error) => this.answers.after(random.below(3), () => done(error)));
+      disk.memory.record(changes, (...answer) => this.answers.after(random.below(3), () => done(...answer)));
       for (const change of changes) {
         if (change.type === "delivery-settled") observer.settledOnDisk(this.ids.get(change.position)!, change.outcome);
         if (change.type === "delivery-died") observer.settledOnDisk(this.ids.get(change.position)!, "dead");
@@ -264,6 +264,7 @@ class SlowEngine implements Engine {
   owedDue: DeliveryStore["owedDue"] = (...asked) => this.memory.owedDue(...asked);
   oldestOwed: DeliveryStore["oldestOwed"] = (...asked) => this.memory.oldestOwed(...asked);
   deadLetters: DeliveryStore["deadLetters"] = (...asked) => this.memory.deadLetters(...asked);
+  oldestDeadLetters: DeliveryStore["oldestDeadLetters"] = (...asked) => this.memory.oldestDeadLetters(...asked);
 
   close(): Promise<void> {
     return new Promise((resolve) => this.writes.after(0, () => this.answers.after(0, resolve)));
