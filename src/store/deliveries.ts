@@ -99,6 +99,7 @@ export interface DeliveryStore {
   deadLetters(endpoint: string, after: number, limits: SliceLimits): DeadLetter[];
 }
 
+/** What becomes of messages comes in the numbers of messages. */
 export function queuePartOf(event: string): QueuePart {
-  return event === "on_message_publish" ? "messages" : "clientEvents";
+  return event.startsWith("on_message_") ? "messages" : "clientEvents";
 }
