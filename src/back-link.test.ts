@@ -78,6 +78,7 @@ function endpointAt(port: number): EndpointOptions {
     overflow: "drop_oldest",
     deadLetters: { bytesMax: 1_000_000, maxAgeMs: 60_000 },
     timestampUnit: "ms",
+    orderBy: "client",
     rules: [{ event: "on_message_publish", topicFilters: [] }],
   };
 }

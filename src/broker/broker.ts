@@ -13,6 +13,7 @@ import type { Store } from "../store/store.ts";
 import { Arrival } from "./arrival.ts";
 import { announce } from "./connect.ts";
 import { Connection } from "./connection.ts";
+import { tellDropped } from "./fates.ts";
 import { Figures } from "./figures.ts";
 import { lobbyConnectionsMax, connectWaitMs } from "./limits.ts";
 import type { KeptMessage, Publisher } from "./message.ts";
@@ -167,7 +168,7 @@ export class Broker implements OutboxHost {
     this.tell((tap) => tap.disconnected?.(client, reason, reasonCode, this.turn));
     this.presence.offline(client, reason, reasonCode);
     this.wills.due(session);
-    this.sessions.disconnected(session);
+    this.sessions.disconnected(session, reason);
   }
 
   /** Tells the Taps of a client's doings, while there is room for what they add. */
@@ -197,7 +198,10 @@ export class Broker implements OutboxHost {
     for (const group of shared) {
       deliver(this, leastLoaded(group), arrival);
     }
-    if (targets.length > 0 || shared.length > 0 || interests.length > 0) return ReasonCode.success;
+    const isUnmatched = targets.length === 0 && shared.length === 0;
+    if (isUnmatched && route.fates.length > 0)
+      tellDropped(this, route.fates, arrival.message(), undefined, "no_subscribers");
+    if (!isUnmatched || interests.length > 0) return ReasonCode.success;
     this.figures.messagesUnmatched++;
     return ReasonCode.noMatchingSubscribers; // [MQTT5 3.4.2.1]
   }
@@ -243,7 +247,7 @@ export class Broker implements OutboxHost {
 
   /** The rules of some Tap have changed. */
   rulesChanged(): void {
-    this.routes.changed();
+    this.routes.rulesChanged();
   }
 
   readonly nextMessageId = (): number => ++this.lastMessageId;

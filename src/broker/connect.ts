@@ -36,6 +36,7 @@ export function receiveConnect(broker: Broker, connection: Connection, packet: C
     remoteAddress: wire.remoteAddress,
     remotePort: wire.remotePort,
   };
+  broker.tell((tap) => tap.connect?.(connection.client, broker.turn));
   const refusal = refusalOf(broker, packet);
   if (refusal !== undefined) return refuse(broker, connection, refusal);
 
@@ -162,6 +163,7 @@ function welcome(broker: Broker, connection: Connection, connack: Connack): void
 export function announce(broker: Broker, client: ClientInfo): void {
   broker.figures.connectionsOpened++;
   broker.tell((tap) => tap.connack?.(client, ReasonCode.success, broker.turn));
+  broker.tell((tap) => tap.connected?.(client, broker.turn));
   broker.presence.online(client);
 }
 

@@ -150,7 +150,7 @@ export class Connection implements WireUser, PacketSink {
     if (end - bodyStart === 2) {
       const packetIdentifier = (bytes[bodyStart] << 8) | bytes[bodyStart + 1];
       if (packetIdentifier !== 0) {
-        if (firstByte === 0x40) return receivePuback(broker, this.session, packetIdentifier);
+        if (firstByte === 0x40) return receivePuback(broker, this.session, packetIdentifier, ReasonCode.success);
         if (firstByte === 0x50) return receivePubrec(broker, this, packetIdentifier, ReasonCode.success);
         if (firstByte === 0x62) return receivePubrel(broker, this, packetIdentifier);
         if (firstByte === 0x70) return receivePubcomp(broker, this.session, packetIdentifier);
@@ -284,7 +284,7 @@ export class Connection implements WireUser, PacketSink {
     const { broker } = this;
     switch (packet.type) {
       case "puback":
-        return receivePuback(broker, this.session, packet.packetIdentifier);
+        return receivePuback(broker, this.session, packet.packetIdentifier, packet.reasonCode);
       case "pubrec":
         return receivePubrec(broker, this, packet.packetIdentifier, packet.reasonCode);
       case "pubrel":

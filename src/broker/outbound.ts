@@ -8,6 +8,7 @@ import { ReasonCode } from "../mqtt/reason-code.ts";
 import type { Arrival } from "./arrival.ts";
 import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
+import { tellAcked, tellDelivered, tellDropped } from "./fates.ts";
 import { Awaiting } from "./inflight.ts";
 import { queuedBytesMax, queuedBytesPerSessionMax, retainedSliceSteps } from "./limits.ts";
 import { fitsClient, writeIdentifier, writeMessage, writeParts } from "./packet-writer.ts";
@@ -28,8 +29,11 @@ export function deliver(broker: Broker, target: Target, arrival: Arrival): void 
   const retain = view.retain && target.retainAsPublished;
   if (qos === 0) {
     if (connection === undefined) return;
-    if (connection.outbox.full) broker.figures.dropped.slowReader++;
-    else send(broker, connection, target, arrival, 0, retain);
+    if (connection.outbox.full) {
+      broker.figures.dropped.slowReader++;
+      const { fates } = arrival.route;
+      if (fates.length > 0) tellDropped(broker, fates, arrival.message(), session.publisher, "slow_reader");
+    } else send(broker, connection, target, arrival, 0, retain);
     return;
   }
   if (!session.persistent && connection !== undefined && isClear(session, connection)) {
@@ -49,15 +53,16 @@ export function deliver(broker: Broker, target: Target, arrival: Arrival): void 
 export function owe(broker: Broker, session: Session, owed: Omit<Owed, "position">): void {
   const bytes = owed.message.bytes;
   if (broker.queuedBytes + bytes > queuedBytesMax) {
-    broker.figures.dropped.queueFull++;
+    dropOwed(broker, session, owed);
     return;
   }
   while (
     session.queue.length > 0 &&
     (session.queue.length >= broker.options.queuedMessagesMax || session.queuedBytes + bytes > queuedBytesPerSessionMax)
   ) {
-    broker.figures.dropped.queueFull++;
-    letGo(broker, session, shiftQueue(broker, session)!);
+    const oldest = shiftQueue(broker, session)!;
+    dropOwed(broker, session, oldest);
+    letGo(broker, session, oldest);
   }
   const position = session.persistent ? session.nextPosition++ : 0;
   if (session.persistent) {
@@ -79,6 +84,11 @@ export function owe(broker: Broker, session: Session, owed: Omit<Owed, "position
   session.queuedBytes += bytes;
   broker.queuedBytes += bytes;
   pump(broker, session);
+}
+
+function dropOwed(broker: Broker, session: Session, { message }: Pick<Owed, "message">): void {
+  broker.figures.dropped.queueFull++;
+  tellDropped(broker, broker.routes.fatesOfMessage(message), message, session.publisher, "queue_full");
 }
 
 /** Sends what is waiting, as far as the client's Receive Maximum and the outbox allow. */
@@ -119,6 +129,7 @@ export function feedRetained(broker: Broker, connection: Connection): void {
     if (qos !== 0) {
       owe(broker, session, { message, qos, retain: true, subscriptionIdentifiers, sharedFilter: undefined });
     } else if (fitsClient(broker, connection, message, 0, subscriptionIdentifiers)) {
+      tellDelivered(broker, broker.routes.fatesOfMessage(message), message, session.publisher);
       writeMessage(broker, connection, message, 0x01, 0, subscriptionIdentifiers);
     }
   }
@@ -132,8 +143,14 @@ export function resume(broker: Broker, session: Session): void {
   pump(broker, session);
 }
 
-export function receivePuback(broker: Broker, session: Session, packetIdentifier: number): void {
+export function receivePuback(
+  broker: Broker,
+  session: Session,
+  packetIdentifier: number,
+  reasonCode: ReasonCode,
+): void {
   if (session.inflight.state(packetIdentifier) !== Awaiting.puback) return;
+  tellAnswered(broker, session, packetIdentifier, reasonCode);
   settle(broker, session, packetIdentifier);
 }
 
@@ -145,6 +162,7 @@ export function receivePubrec(
 ): void {
   const { session } = connection;
   const state = session.inflight.state(packetIdentifier);
+  if (state === Awaiting.pubrec) tellAnswered(broker, session, packetIdentifier, reasonCode);
   if (state === Awaiting.pubrec && reasonCode >= 0x80) return settle(broker, session, packetIdentifier); // [MQTT5 4.3.3]
   if (state === Awaiting.pubrec) {
     const owed = session.inflight.entry(packetIdentifier);
@@ -164,6 +182,14 @@ export function receivePubrec(
 export function receivePubcomp(broker: Broker, session: Session, packetIdentifier: number): void {
   if (session.inflight.state(packetIdentifier) !== Awaiting.pubcomp) return;
   settle(broker, session, packetIdentifier);
+}
+
+/** PUBACK or PUBREC says what the subscriber makes of a message; only of those that someone follows it is known which. */
+function tellAnswered(broker: Broker, session: Session, packetIdentifier: number, reasonCode: ReasonCode): void {
+  const message = session.inflight.entry(packetIdentifier)?.message;
+  if (message === undefined) return;
+  if (reasonCode < 0x80) return tellAcked(broker, message, session.publisher);
+  tellDropped(broker, broker.routes.fatesOfMessage(message), message, session.publisher, "refused_by_receiver");
 }
 
 /** Nothing is ahead of a new message. */
@@ -187,14 +213,17 @@ function send(
   retain: boolean,
 ): void {
   const isItsOwn = target.identifierProperties.length > 0 || connection.outboundAliases !== undefined;
+  const { fates } = arrival.route;
   const sent =
     isItsOwn && connection.version5
       ? sendAlone(connection, target, arrival, qos, retain)
       : sendShared(connection, target, arrival, qos, retain);
   if (!sent) {
     broker.figures.dropped.tooLarge++; // [MQTT5 3.1.2-25]
+    if (fates.length > 0) tellDropped(broker, fates, arrival.message(), connection.session.publisher, "too_large");
     return;
   }
+  if (fates.length > 0) tellDelivered(broker, fates, arrival.message(), connection.session.publisher);
   broker.figures.messagesSent++;
   broker.figures.messagesSentByQoS[qos]++;
 }
@@ -237,9 +266,10 @@ function sendAlone(connection: Connection, target: Target, arrival: Arrival, qos
 function takeIdentifier(connection: Connection, target: Target, arrival: Arrival, qos: 1 | 2, retain: boolean): number {
   connection.sendQuota--;
   const { subscriptionIdentifiers, sharedFilter } = target;
-  // A session that ends with its connection never sends again; only what others could take over is worth keeping.
+  // A session that ends with its connection never sends again; only what others could take over, or someone follows, is
+  // worth keeping.
   const owed: Owed | undefined =
-    sharedFilter === undefined
+    sharedFilter === undefined && arrival.route.fates.length === 0
       ? undefined
       : { message: arrival.message(), qos, retain, subscriptionIdentifiers, sharedFilter, position: 0 };
   return connection.session.inflight.take(firstAwaited(qos), owed);
@@ -253,14 +283,17 @@ function sendOwed(broker: Broker, session: Session, connection: Connection, owed
   const { message, qos, retain, subscriptionIdentifiers, position } = owed;
   if (message.isExpired(broker.clock.now())) {
     broker.figures.dropped.expired++; // [MQTT5 3.3.2-5]
+    tellDropped(broker, broker.routes.fatesOfMessage(message), message, session.publisher, "expired");
     return letGo(broker, session, owed);
   }
   if (!fitsClient(broker, connection, message, qos, subscriptionIdentifiers)) return letGo(broker, session, owed);
-  const keep = session.persistent || owed.sharedFilter !== undefined;
+  const fates = broker.routes.fatesOfMessage(message);
+  const keep = session.persistent || owed.sharedFilter !== undefined || fates.length > 0;
   const packetIdentifier = session.inflight.take(firstAwaited(qos), keep ? owed : undefined);
   connection.sendQuota--;
   const flags = (qos << 1) | (retain ? 1 : 0);
   if (!session.persistent) {
+    tellDelivered(broker, fates, message, session.publisher);
     writeMessage(broker, connection, message, flags, packetIdentifier, subscriptionIdentifiers);
     return;
   }
@@ -295,6 +328,9 @@ function sendWhenCommitted(
 ): void {
   broker.turn.whenCommitted(() => {
     if (session.connection !== connection || session.inflight.entry(packetIdentifier) !== owed) return;
+    const isFirstSending = (flags & 0x08) === 0;
+    if (isFirstSending)
+      tellDelivered(broker, broker.routes.fatesOfMessage(owed.message), owed.message, session.publisher);
     writeMessage(broker, connection, owed.message, flags, packetIdentifier, owed.subscriptionIdentifiers);
   });
 }

@@ -2,6 +2,7 @@
 import type { QoS } from "../mqtt/packet.ts";
 import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
+import { tellDropped } from "./fates.ts";
 import type { KeptMessage } from "./message.ts";
 import { type PublishParts, publishBytes, writePublish } from "./publish-encoder.ts";
 import { encodeIdentifiers } from "./route.ts";
@@ -22,7 +23,10 @@ export function fitsClient(
   const extra = connection.version5 ? encodeIdentifiers(subscriptionIdentifiers) : nothing;
   const fits =
     publishBytes(keptParts, connection.version5, qos, extra, keptParts.topic.length) <= connection.packetBytesMax;
-  if (!fits) broker.figures.dropped.tooLarge++;
+  if (!fits) {
+    broker.figures.dropped.tooLarge++;
+    tellDropped(broker, broker.routes.fatesOfMessage(message), message, connection.session.publisher, "too_large");
+  }
   return fits;
 }
 

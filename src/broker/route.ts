@@ -5,13 +5,14 @@
 import type { QoS } from "../mqtt/packet.ts";
 import { stringBytesMax } from "../mqtt/bytes.ts";
 import { isValidTopicNameBytes } from "../mqtt/topic.ts";
-import { ownBytes } from "./message.ts";
+import { type KeptMessage, ownBytes } from "./message.ts";
 import type { Session } from "./session.ts";
 import type { Subscribers, Subscription, Subscriptions } from "./subscriptions.ts";
 import type { Tap } from "./tap.ts";
 import { routesMax, routeTargetsMax, routeTopicBytesMax, routeTopicLengthMax, topicLevelsMax } from "./limits.ts";
 
 const nothing = Buffer.alloc(0);
+const none: readonly TapInterest[] = [];
 
 /** What one session gets of a topic: all its matching subscriptions as one. [MQTT5 3.3.4] */
 export interface Target {
@@ -50,6 +51,8 @@ export class Route {
   targets: readonly Target[] = [];
   shared: readonly SharedTarget[] = [];
   interests: readonly TapInterest[] = [];
+  /** Of Taps that follow what becomes of messages: mostly none. */
+  fates: readonly TapInterest[] = [];
 
   constructor(topicBytes: Buffer) {
     this.topicBytes = topicBytes;
@@ -84,15 +87,33 @@ export class Routes {
   private readonly lone = new WeakMap<Subscription, Target>();
   /** Goes up with every change that may concern a route. */
   private epoch = 0;
+  /** Those of the Taps that follow what becomes of messages. */
+  private followers: readonly Tap[] = [];
 
   constructor(subscriptions: Subscriptions, taps: readonly Tap[]) {
     this.subscriptions = subscriptions;
     this.taps = taps;
+    this.rulesChanged();
   }
 
-  /** Subscriptions or rules have changed: every route is worked out again when it is next used. */
+  /** Subscriptions have changed: every route is worked out again when it is next used. */
   changed(): void {
     this.epoch++;
+  }
+
+  /** What Taps want has changed. */
+  rulesChanged(): void {
+    this.followers = this.taps.filter((tap) => tap.followsMessages?.());
+    this.changed();
+  }
+
+  /** Who follows what becomes of a message that stayed. */
+  fatesOfMessage({ topicBytes }: KeptMessage): readonly TapInterest[] {
+    if (this.followers.length === 0) return none;
+    const route = this.find(topicBytes, 0, topicBytes.length);
+    if (!route.valid) return none;
+    this.refresh(route);
+    return route.fates;
   }
 
   find(bytes: Buffer, start: number, end: number): Route {
@@ -120,6 +141,15 @@ export class Routes {
       if (interest !== undefined) interests.push({ tap, interest });
     }
     route.interests = interests;
+    route.fates = this.fatesOf(route.topicName);
+  }
+
+  private fatesOf(topicName: string): readonly TapInterest[] {
+    if (this.followers.length === 0) return none;
+    return this.followers.flatMap((tap) => {
+      const interest = tap.fateInterest?.(topicName);
+      return interest === undefined ? [] : [{ tap, interest }];
+    });
   }
 
   private remember(key: string, route: Route): void {

@@ -1,11 +1,13 @@
 /** All Sessions by client identifier, and how they begin, wait and end. [MQTT5 4.1] */
 import type { Broker } from "./broker.ts";
+import { tellDropped } from "./fates.ts";
 import { persistentSessionsMax } from "./limits.ts";
 import { Awaiting } from "./inflight.ts";
 import { shiftQueue } from "./outbound.ts";
 import { passOn, passOnUnsent } from "./shared.ts";
 import { Session } from "./session.ts";
 import { removeSubscription } from "./subscribe.ts";
+import type { DisconnectReason, SessionEndReason } from "./tap.ts";
 
 /** Session Expiry Interval that means "never". [MQTT5 3.1.2.11.2] */
 const neverExpires = 0xffff_ffff;
@@ -62,7 +64,7 @@ export class Sessions {
       this.broker.turn.add({ type: "session-opened", clientId, userName, expirySeconds });
       return { session: former, sessionPresent: true };
     }
-    if (former !== undefined) this.end(former);
+    if (former !== undefined) this.end(former, "discarded");
     const session = new Session(clientId, userName, expirySeconds);
     this.byClientId.set(clientId, session);
     if (session.persistent) this.broker.turn.add({ type: "session-opened", clientId, userName, expirySeconds });
@@ -70,8 +72,8 @@ export class Sessions {
   }
 
   /** Its connection has closed: it waits, or ends. */
-  disconnected(session: Session): void {
-    if (session.expirySeconds === 0) return this.end(session);
+  disconnected(session: Session, reason: DisconnectReason): void {
+    if (session.expirySeconds === 0) return this.end(session, reason);
     const { clientId, expirySeconds } = session;
     this.broker.turn.add({ type: "session-disconnected", clientId, at: this.broker.clock.now(), expirySeconds });
     this.waitForExpiry(session, expirySeconds * 1000);
@@ -80,7 +82,7 @@ export class Sessions {
 
   waitForExpiry(session: Session, ms: number): void {
     if (session.expirySeconds === neverExpires) return;
-    session.expiryTimer = this.broker.clock.after(ms, () => this.end(session));
+    session.expiryTimer = this.broker.clock.after(ms, () => this.end(session, "expired"));
   }
 
   /** Puts back a session that the store remembers. */
@@ -89,7 +91,7 @@ export class Sessions {
   }
 
   /** The session and all it holds are gone; its will, if one waits, is published. [MQTT5 3.1.2-10] */
-  end(session: Session): void {
+  end(session: Session, reason: SessionEndReason): void {
     const { broker } = this;
     session.expiryTimer?.cancel();
     this.byClientId.delete(session.clientId);
@@ -98,6 +100,7 @@ export class Sessions {
     // Routes not used since may still refer to the session: what it held must not stay with them.
     session.inflight.clear();
     broker.wills.publishPending(session);
+    broker.tell((tap) => tap.terminated?.(session.publisher, reason, broker.turn));
     if (session.persistent) this.forget(session);
   }
 
@@ -128,7 +131,11 @@ export class Sessions {
       if (session.persistent && awaiting !== Awaiting.pubcomp) entry.message.letGo();
     }
     for (let owed = shiftQueue(broker, session); owed !== undefined; owed = shiftQueue(broker, session)) {
-      if (owed.sharedFilter === undefined || !passOn(broker, owed, false)) broker.figures.dropped.sessionEnded++;
+      if (owed.sharedFilter === undefined || !passOn(broker, owed, false)) {
+        const { message } = owed;
+        broker.figures.dropped.sessionEnded++;
+        tellDropped(broker, broker.routes.fatesOfMessage(message), message, session.publisher, "session_ended");
+      }
       if (session.persistent) owed.message.letGo();
     }
   }

@@ -1,6 +1,7 @@
 /** Shared subscriptions: which member takes a message, and who takes over what a member leaves behind. [MQTT5 4.8.2] */
 import { lowerQoS } from "../mqtt/packet.ts";
 import type { Broker } from "./broker.ts";
+import { tellDelivered } from "./fates.ts";
 import { sharedMembersCompared } from "./limits.ts";
 import { forgetBytes, letGo, owe } from "./outbound.ts";
 import { fitsClient, writeMessage } from "./packet-writer.ts";
@@ -40,6 +41,7 @@ export function passOn(broker: Broker, owed: Owed, onlyConnected: boolean): bool
   const { connection } = target.session;
   if (qos !== 0) owe(broker, target.session, { message, qos, retain, subscriptionIdentifiers, sharedFilter });
   else if (connection !== undefined && fitsClient(broker, connection, message, 0, subscriptionIdentifiers)) {
+    tellDelivered(broker, route.fates, message, target.session.publisher);
     writeMessage(broker, connection, message, retain ? 1 : 0, 0, subscriptionIdentifiers);
   }
   return true;

@@ -11,13 +11,14 @@ import type { Subscription } from "./subscriptions.ts";
 const grantedQoS = [ReasonCode.success, ReasonCode.grantedQos1, ReasonCode.grantedQos2] as const;
 
 export function receiveSubscribe(broker: Broker, connection: Connection, packet: Subscribe): void {
-  const { session } = connection;
+  const { client, session } = connection;
   const { packetIdentifier } = packet;
   const identifier = packet.properties?.subscriptionIdentifier;
   const reasonCodes: ReasonCode[] = [];
   const wantRetained: Subscription[] = [];
   // Each filter is answered in its place. [MQTT5 3.9.3-1] [MQTT311 3.9.3-1]
   for (const request of packet.subscriptions) {
+    broker.tell((tap) => tap.subscribe?.(client, request, broker.turn));
     const subscription = subscriptionOf(session, request, identifier);
     const refusal =
       subscription === undefined ? ReasonCode.topicFilterInvalid : refusalOf(broker, connection, subscription);
@@ -27,6 +28,7 @@ export function receiveSubscribe(broker: Broker, connection: Connection, packet:
     }
     const isNew = !session.subscriptions.has(subscription.topicFilter);
     addSubscription(broker, session, subscription);
+    broker.tell((tap) => tap.subscribed?.(client, subscription, broker.turn));
     reasonCodes.push(grantedQoS[subscription.qos]);
     if (wantsRetained(subscription, isNew)) wantRetained.push(subscription);
   }
@@ -37,12 +39,14 @@ export function receiveSubscribe(broker: Broker, connection: Connection, packet:
 }
 
 export function receiveUnsubscribe(broker: Broker, connection: Connection, packet: Unsubscribe): void {
-  const { session } = connection;
+  const { client, session } = connection;
   const { packetIdentifier } = packet;
   const reasonCodes = packet.topicFilters.map((topicFilter) => {
+    broker.tell((tap) => tap.unsubscribe?.(client, topicFilter, broker.turn));
     const subscription = session.subscriptions.get(topicFilter);
     if (subscription === undefined) return ReasonCode.noSubscriptionExisted;
     removeSubscription(broker, subscription);
+    broker.tell((tap) => tap.unsubscribed?.(client, topicFilter, broker.turn));
     return ReasonCode.success;
   });
   answer(broker, connection, session.persistent, () =>

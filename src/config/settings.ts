@@ -6,15 +6,16 @@ import type { StoreOptions } from "../store/options.ts";
 import type { TcpListenerOptions } from "../transport/options.ts";
 import type { TlsOptions } from "../webhook/certificates.ts";
 import { deadLetterBytesMaxInMemory, queueBytesMaxInMemory } from "../webhook/limits.ts";
+import type { QoS } from "../mqtt/packet.ts";
 import type {
   AuthOptions,
   EndpointOptions,
-  EventName,
   RequestOptions,
+  RuleFilter,
   RuleOptions,
   WebhookOptions,
 } from "../webhook/options.ts";
-import { eventNames, plainRequest } from "../webhook/options.ts";
+import { plainRequest } from "../webhook/options.ts";
 import type { Configuration } from "./configuration.ts";
 import { namedEntries } from "./schema.ts";
 import { defaultBind, parseBind } from "./sections/listeners.ts";
@@ -134,9 +135,8 @@ function toEndpoint(
       maxAgeMs: keys.dead_letters.max_age,
     },
     timestampUnit: keys.ts_unit,
-    rules: keys.events.flatMap(({ event, topic }): RuleOptions[] =>
-      fires(event) ? [{ event, topicFilters: event === "on_message_publish" ? (topic ?? []) : [] }] : [],
-    ),
+    orderBy: keys.order_by,
+    rules: keys.events.map(toRule),
   };
 }
 
@@ -183,6 +183,16 @@ export function isHttps(url: string): boolean {
   return /^https:/i.test(url);
 }
 
-function fires(event: string): event is EventName {
-  return (eventNames as readonly string[]).includes(event);
+function toRule({ event, topic = [], ...keys }: EndpointKeys["events"][number]): RuleOptions {
+  const { clientid: clientIds, username: userNames, retain, sample } = keys;
+  const isOfMessage = event.startsWith("on_message_");
+  const filter: RuleFilter = {
+    ...(clientIds && { clientIds }),
+    ...(userNames && { userNames }),
+    ...(keys.qos && isOfMessage && { qos: keys.qos as readonly QoS[] }),
+    ...(retain !== undefined && isOfMessage && { retain }),
+    ...(sample !== undefined && sample < 1 && { sample }),
+  };
+  const rule = { event, topicFilters: isOfMessage ? topic : [] };
+  return Object.keys(filter).length === 0 ? rule : { ...rule, filter };
 }

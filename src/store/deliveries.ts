@@ -107,6 +107,7 @@ export interface DeliveryStore {
   oldestDeadLetters(endpoint: string, after: number): Iterable<DeadLetterFacts>;
 }
 
+/** What becomes of messages comes in the numbers of messages. */
 export function queuePartOf(event: string): QueuePart {
-  return event === "on_message_publish" ? "messages" : "clientEvents";
+  return event.startsWith("on_message_") ? "messages" : "clientEvents";
 }

@@ -123,5 +123,6 @@ const notConfigured: Omit<EndpointOptions, "name"> = {
   overflow: "drop_oldest",
   deadLetters: { bytesMax: 256 * 1024 ** 2, maxAgeMs: 7 * dayMs },
   timestampUnit: "ms",
+  orderBy: "client",
   rules: [],
 };

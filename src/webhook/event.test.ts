@@ -2,9 +2,11 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { describe, test } from "vitest";
 import type { ApplicationMessage } from "../broker/message.ts";
-import type { ClientInfo } from "../broker/tap.ts";
+import type { ClientInfo, DisconnectReason } from "../broker/tap.ts";
 import { ReasonCode } from "../mqtt/reason-code.ts";
-import { connackBody, disconnectedBody, publishBody } from "./event.ts";
+import type { EventStyle } from "./event.ts";
+import { edgeBody } from "./event.ts";
+import type { Happening } from "./happening.ts";
 import { base62PayloadBytesMax, bodyBytesMax } from "./limits.ts";
 
 const text = (body: Uint8Array | undefined) => Buffer.from(body!).toString("utf8");
@@ -31,6 +33,14 @@ const message: ApplicationMessage = {
 };
 
 const plain = { bodyEncoding: "plain", timestampUnit: "ms" } as const;
+const at = 1_706_703_725_000;
+
+const connackBody = (client: ClientInfo, reasonCode: ReasonCode) =>
+  edgeBody({ event: "on_client_connack", client, reasonCode }, plain, at);
+const disconnectedBody = (client: ClientInfo, reason: DisconnectReason) =>
+  edgeBody({ event: "on_client_disconnected", client, reason }, plain, at);
+const publishBody = (message: ApplicationMessage, style: EventStyle) =>
+  edgeBody({ event: "on_message_publish", client: message.publisher, message }, style, at);
 
 describe("the tutorial's bodies, byte for byte", () => {
   test("on_client_connack", () => {
@@ -53,6 +63,69 @@ describe("the tutorial's bodies, byte for byte", () => {
       '{"reason":"normal","username":"wbhk_test","clientid":"wbhk_clientid","action":"client_disconnected"}',
     );
   });
+});
+
+describe("the other events, byte for byte", () => {
+  const connected = { ...client, remoteAddress: "::ffff:192.0.2.7" };
+  const subscription = {
+    topicFilter: "a/#",
+    qos: 1,
+    noLocal: false,
+    retainAsPublished: true,
+    retainHandling: 2,
+  } as const;
+  const receiver = { clientId: "pump", userName: undefined };
+  const who = '"username":"wbhk_test","clientid":"wbhk_clientid"';
+  const said = '"ts":1706703724960,"topic":"nmq/pub","retain":true,"qos":1';
+  const from = '"from_username":"wbhk_test","from_client_id":"wbhk_clientid"';
+  const to = '"username":"undefined","clientid":"pump","payload":"Hello World!"';
+  for (const [happening, expected] of [
+    [
+      { event: "on_client_connect", client: connected },
+      `{"proto_ver":4,"keepalive":60,"ipaddress":"192.0.2.7",${who},"action":"client_connect"}`,
+    ],
+    [
+      { event: "on_client_connected", client: connected },
+      `{"proto_ver":4,"keepalive":60,"connected_at":${at},"ipaddress":"192.0.2.7",${who},"action":"client_connected"}`,
+    ],
+    [
+      { event: "on_client_subscribe", client, subscription },
+      `{"topic":"a/#","opts":{"qos":1,"nl":0,"rap":1,"rh":2},${who},"action":"client_subscribe"}`,
+    ],
+    [
+      { event: "on_session_subscribed", client, subscription },
+      `{"topic":"a/#","opts":{"qos":1,"nl":0,"rap":1,"rh":2},${who},"action":"session_subscribed"}`,
+    ],
+    [
+      { event: "on_client_unsubscribe", client, topicFilter: 'a"b' },
+      `{"topic":"a\\"b",${who},"action":"client_unsubscribe"}`,
+    ],
+    [
+      { event: "on_session_unsubscribed", client, topicFilter: "a" },
+      `{"topic":"a",${who},"action":"session_unsubscribed"}`,
+    ],
+    [
+      { event: "on_session_terminated", client, reason: "expired" },
+      `{"reason":"expired",${who},"action":"session_terminated"}`,
+    ],
+    [
+      { event: "on_message_delivered", client: receiver, message },
+      `{${said},"action":"message_delivered",${from},${to}}`,
+    ],
+    [{ event: "on_message_acked", client: receiver, message }, `{${said},"action":"message_acked",${from},${to}}`],
+    [
+      { event: "on_message_dropped", client: receiver, message, receiver, reason: "queue_full" },
+      `{"reason":"queue_full",${said},"action":"message_dropped",${from},${to}}`,
+    ],
+    [
+      { event: "on_message_dropped", client: receiver, message, receiver: undefined, reason: "no_subscribers" },
+      `{"reason":"no_subscribers",${said},"action":"message_dropped",${from},${to.replace("pump", "undefined")}}`,
+    ],
+  ] satisfies [Happening, string][]) {
+    test(`${happening.event}${"reason" in happening ? `, ${happening.reason}` : ""}`, () => {
+      assert.equal(text(edgeBody(happening, plain, at)), expected);
+    });
+  }
 });
 
 test('a client without a user name is "undefined", one with an empty name is not', () => {

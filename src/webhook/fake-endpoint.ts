@@ -24,6 +24,7 @@ export function endpointOptions(options: Partial<EndpointOptions> = {}): Endpoin
     overflow: "drop_oldest",
     deadLetters: { bytesMax: 1024 * 1024, maxAgeMs: 86_400_000 },
     timestampUnit: "ms",
+    orderBy: "client",
     rules: [],
     ...options,
   };

@@ -1,5 +1,6 @@
 /** What the webhook engine is told, typed and with every default filled in. `config/` reads it from the file. */
 
+import type { QoS } from "../mqtt/packet.ts";
 import type { Durability } from "../store/change.ts";
 import type { TlsOptions } from "./certificates.ts";
 import type { Compression } from "./compression.ts";
@@ -7,15 +8,47 @@ import type { EgressOptions } from "./egress.ts";
 
 export type BodyEncoding = "plain" | "base64" | "base62";
 
-/** The events that fire today; `config/` knows the other names of the family and warns about them. */
-export const eventNames = ["on_client_connack", "on_client_disconnected", "on_message_publish"] as const;
+/** Every event there is: in the order of a client's life, then of a message's. */
+export const eventNames = [
+  "on_client_connect",
+  "on_client_connack",
+  "on_client_connected",
+  "on_client_disconnected",
+  "on_client_subscribe",
+  "on_client_unsubscribe",
+  "on_session_subscribed",
+  "on_session_unsubscribed",
+  "on_session_terminated",
+  "on_message_publish",
+  "on_message_delivered",
+  "on_message_acked",
+  "on_message_dropped",
+] as const;
 export type EventName = (typeof eventNames)[number];
 
 export interface RuleOptions {
   event: EventName;
   /** Only for message events; empty: every topic that does not begin with `$`. */
   topicFilters: readonly string[];
+  /** Absent: everything. */
+  filter?: RuleFilter;
 }
+
+/** All that is given must hold. */
+export interface RuleFilter {
+  /** Globs (`*`, `?`), one of which must match: of the client whose event it is. */
+  clientIds?: readonly string[];
+  /** The same; a client without a user name matches none. */
+  userNames?: readonly string[];
+  /** Only for message events. */
+  qos?: readonly QoS[];
+  retain?: boolean;
+  /** The part of the events that is taken, over 0 and up to 1. */
+  sample?: number;
+}
+
+/** Deliveries with one key are sent one after another: the key is of the event's client, its topic, one for all, or none. */
+export type OrderBy = "client" | "topic" | "endpoint" | "none";
 
 export interface RetryOptions {
   /** The wait before attempt 2, 3, …; after the last the delivery is dead. */
@@ -47,6 +80,7 @@ export interface EndpointOptions {
   /** Dead letters beyond either make room, the oldest first; they stay counted. */
   deadLetters: { bytesMax: number; maxAgeMs: number };
   timestampUnit: "ms" | "s";
+  orderBy: OrderBy;
   rules: readonly RuleOptions[];
 }
 

@@ -7,7 +7,7 @@ import { Turn } from "../broker/turn.ts";
 import { ReasonCode } from "../mqtt/reason-code.ts";
 import type { Change, OwedDelivery } from "../store/change.ts";
 import { endpointOptions } from "./fake-endpoint.ts";
-import { base62PayloadBytesMax } from "./limits.ts";
+import { base62PayloadBytesMax, orderKeyLengthMax } from "./limits.ts";
 import type { EndpointOptions, RuleOptions } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 
@@ -111,4 +111,56 @@ test("a message too large for its encoding is owed without a body, for the dead 
     owed().map(({ body }) => body.length),
     [0],
   );
+});
+
+test("an endpoint that orders otherwise has other keys, which say of what they are", () => {
+  const { turn, outbox, owed } = setUp(
+    (["client", "topic", "endpoint", "none"] as const).map((orderBy) =>
+      endpointOptions({ name: orderBy, orderBy, rules: everything }),
+    ),
+  );
+  outbox.published(message, outbox.interest("a/b")!, turn);
+  outbox.connack(client, ReasonCode.success, turn);
+  const deliveries = owed();
+  const keys = Map.groupBy(deliveries, ({ endpoint }) => endpoint);
+  const of = (endpoint: string) => keys.get(endpoint)!.map(({ orderKey }) => orderKey);
+  assert.deepEqual(of("client"), ["c1", "c1"]);
+  assert.deepEqual(of("topic"), ["topic:a/b", "c1"]);
+  assert.deepEqual(of("endpoint"), ["endpoint:", "endpoint:"]);
+  const ids = keys.get("none")!.map(({ deliveryId }) => deliveryId);
+  assert.deepEqual(of("none"), [`delivery:${ids[0]}`, `delivery:${ids[1]}`]);
+});
+
+test("a long client id or topic name has a digest for a key", () => {
+  const topicName = `a/${"x".repeat(orderKeyLengthMax)}`;
+  const publisher = { clientId: "c".repeat(orderKeyLengthMax + 1), userName: undefined };
+  const { turn, outbox, owed } = setUp([
+    endpointOptions({ name: "client", rules: everything }),
+    endpointOptions({ name: "topic", orderBy: "topic", rules: everything }),
+  ]);
+  outbox.published({ ...message, topicName, publisher }, outbox.interest(topicName)!, turn);
+  const [byClient, byTopic] = owed();
+  assert.match(byClient.orderKey, /^[\w-]{43}$/);
+  assert.match(byTopic.orderKey, /^topic:[\w-]{43}$/);
+});
+
+test("the fate of messages is followed for those who asked, and holds up no publisher", () => {
+  const rules: RuleOptions[] = [{ event: "on_message_acked", topicFilters: ["a/#"] }];
+  const { turn, outbox, owed } = setUp([endpointOptions({ rules })]);
+  assert.equal(outbox.followsMessages(), true);
+  assert.equal(outbox.fateInterest("b"), undefined);
+  const interest = outbox.fateInterest("a/b")!;
+  const receiver = { clientId: "sub", userName: undefined };
+  outbox.delivered(message, receiver, interest, turn);
+  outbox.acked(message, receiver, interest, turn);
+  outbox.dropped(message, receiver, "queue_full", interest, turn);
+  assert.equal(turn.awaitedCount, 0);
+  assert.deepEqual(
+    owed().map(({ event, orderKey }) => [event, orderKey]),
+    [["on_message_acked", "sub"]],
+  );
+});
+
+test("nobody follows messages whose fate no rule is about", () => {
+  assert.equal(setUp([endpointOptions({ rules: everything })]).outbox.followsMessages(), false);
 });

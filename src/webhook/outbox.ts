@@ -2,44 +2,53 @@
  * Where the broker's happenings become owed deliveries: the Tap that builds each event on the spot and adds what every
  * endpoint is owed to the Turn, so that it is as durable as the acknowledgement that follows.
  *
- * A client's events share its id as their order key, over reconnects too.
+ * A client's events share its id as their order key, over reconnects too, unless an endpoint orders otherwise.
  */
 import { createHash } from "node:crypto";
 import type { Clock, Instant } from "../base/clock.ts";
 import { createUlidSource } from "../base/ulid.ts";
+import type { SubscriptionRequest } from "../mqtt/packet.ts";
 import type { ReasonCode } from "../mqtt/reason-code.ts";
-import type { ApplicationMessage } from "../broker/message.ts";
-import type { ClientInfo, DisconnectReason, Tap } from "../broker/tap.ts";
+import type { ApplicationMessage, Publisher } from "../broker/message.ts";
+import type { ClientInfo, DisconnectReason, DropReason, SessionEndReason, Tap } from "../broker/tap.ts";
 import type { Turn } from "../broker/turn.ts";
 import type { EventName, WebhookOptions } from "./options.ts";
-import type { MessageInterest, Recipient } from "./rule.ts";
-import { connackBody, disconnectedBody, publishBody } from "./event.ts";
+import type { Audience, MessageInterest, Recipient } from "./rule.ts";
+import type { Happening } from "./happening.ts";
+import { edgeBody } from "./event.ts";
+import { messageOf } from "./happening.ts";
 import { orderKeyLengthMax } from "./limits.ts";
+import { eventNames } from "./options.ts";
 import { Rules } from "./rule.ts";
 
 /** Owed all the same when no body can be made: the dispatcher makes a dead letter of it that says why. */
 const noBody = new Uint8Array(0);
 
-interface Happening {
-  event: EventName;
-  orderKey: string;
+/** What endpoints want to hear of the fate of messages on a topic. */
+interface FateInterest {
+  readonly delivered: MessageInterest | undefined;
+  readonly acked: MessageInterest | undefined;
+  readonly dropped: MessageInterest | undefined;
+}
+
+interface When {
   acceptedAt: Instant;
   expiresAt: Instant | undefined;
+  /** A publisher waits until it is safe, where an endpoint is that strict. */
+  isAwaited: boolean;
 }
 
 export class Outbox implements Tap {
   private readonly clock: Clock;
   private readonly rules: Rules;
   private readonly ulid: (now: Instant) => string;
-  private readonly connackRecipients: readonly Recipient[];
-  private readonly disconnectedRecipients: readonly Recipient[];
+  private readonly audiences: ReadonlyMap<EventName, readonly Audience[]>;
 
   constructor({ options, clock, random }: { options: WebhookOptions; clock: Clock; random: () => number }) {
     this.clock = clock;
-    this.rules = new Rules(options);
+    this.rules = new Rules(options, random);
     this.ulid = createUlidSource(random);
-    this.connackRecipients = this.rules.recipientsOf("on_client_connack");
-    this.disconnectedRecipients = this.rules.recipientsOf("on_client_disconnected");
+    this.audiences = new Map(eventNames.map((event) => [event, this.rules.audiences(event)]));
   }
 
   interest(topicName: string): MessageInterest | undefined {
@@ -54,42 +63,138 @@ export class Outbox implements Tap {
 
   published(message: ApplicationMessage, interest: object, turn: Turn): void {
     const { acceptedAt, expiresAt, publisher } = message;
-    const happening: Happening = { event: "on_message_publish", orderKey: keyOf(publisher), acceptedAt, expiresAt };
     // What `interest` gave comes back.
-    for (const { style, recipients } of (interest as MessageInterest).audiences) {
-      this.owe(recipients, happening, publishBody(message, style) ?? noBody, turn);
-    }
+    const { audiences } = interest as MessageInterest;
+    const happening: Happening = { event: "on_message_publish", client: publisher, message };
+    this.owe(audiences, happening, { acceptedAt, expiresAt, isAwaited: true }, turn);
+  }
+
+  followsMessages(): boolean {
+    return (["on_message_delivered", "on_message_acked", "on_message_dropped"] as const).some((event) =>
+      this.rules.wantsAny(event),
+    );
+  }
+
+  fateInterest(topicName: string): FateInterest | undefined {
+    const delivered = this.rules.interest(topicName, "on_message_delivered");
+    const acked = this.rules.interest(topicName, "on_message_acked");
+    const dropped = this.rules.interest(topicName, "on_message_dropped");
+    return delivered || acked || dropped ? { delivered, acked, dropped } : undefined;
+  }
+
+  delivered(message: ApplicationMessage, receiver: Publisher, interest: object, turn: Turn): void {
+    const { delivered } = interest as FateInterest;
+    this.tellFate(delivered, { event: "on_message_delivered", client: receiver, message }, turn);
+  }
+
+  acked(message: ApplicationMessage, receiver: Publisher, interest: object, turn: Turn): void {
+    const { acked } = interest as FateInterest;
+    this.tellFate(acked, { event: "on_message_acked", client: receiver, message }, turn);
+  }
+
+  dropped(
+    message: ApplicationMessage,
+    receiver: Publisher | undefined,
+    reason: DropReason,
+    interest: object,
+    turn: Turn,
+  ): void {
+    const { dropped } = interest as FateInterest;
+    const client = receiver ?? message.publisher;
+    this.tellFate(dropped, { event: "on_message_dropped", client, message, receiver, reason }, turn);
+  }
+
+  connect(client: ClientInfo, turn: Turn): void {
+    this.tell({ event: "on_client_connect", client }, turn);
   }
 
   connack(client: ClientInfo, reasonCode: ReasonCode, turn: Turn): void {
-    if (this.connackRecipients.length === 0) return;
-    const happening = this.clientHappening("on_client_connack", client);
-    this.owe(this.connackRecipients, happening, connackBody(client, reasonCode), turn);
+    this.tell({ event: "on_client_connack", client, reasonCode }, turn);
+  }
+
+  connected(client: ClientInfo, turn: Turn): void {
+    this.tell({ event: "on_client_connected", client }, turn);
   }
 
   disconnected(client: ClientInfo, reason: DisconnectReason, _reasonCode: number, turn: Turn): void {
-    if (this.disconnectedRecipients.length === 0) return;
-    const happening = this.clientHappening("on_client_disconnected", client);
-    this.owe(this.disconnectedRecipients, happening, disconnectedBody(client, reason), turn);
+    this.tell({ event: "on_client_disconnected", client, reason }, turn);
   }
 
-  private clientHappening(event: EventName, client: ClientInfo): Happening {
-    return { event, orderKey: keyOf(client), acceptedAt: this.clock.now(), expiresAt: undefined };
+  subscribe(client: ClientInfo, subscription: SubscriptionRequest, turn: Turn): void {
+    this.tell({ event: "on_client_subscribe", client, subscription }, turn);
   }
 
-  private owe(recipients: readonly Recipient[], happening: Happening, body: Uint8Array, turn: Turn): void {
-    const { event, orderKey, acceptedAt, expiresAt } = happening;
-    for (const { name: endpoint, durability } of recipients) {
-      const deliveryId = `evt_${this.ulid(acceptedAt)}`;
-      const delivery = { deliveryId, endpoint, event, orderKey, body, acceptedAt, expiresAt };
-      if (durability === "strict") turn.add({ type: "delivery-owed", durability, delivery });
-      else turn.addUnawaited({ type: "delivery-owed", durability, delivery });
+  unsubscribe(client: ClientInfo, topicFilter: string, turn: Turn): void {
+    this.tell({ event: "on_client_unsubscribe", client, topicFilter }, turn);
+  }
+
+  subscribed(client: ClientInfo, subscription: SubscriptionRequest, turn: Turn): void {
+    this.tell({ event: "on_session_subscribed", client, subscription }, turn);
+  }
+
+  unsubscribed(client: ClientInfo, topicFilter: string, turn: Turn): void {
+    this.tell({ event: "on_session_unsubscribed", client, topicFilter }, turn);
+  }
+
+  terminated(client: Publisher, reason: SessionEndReason, turn: Turn): void {
+    this.tell({ event: "on_session_terminated", client, reason }, turn);
+  }
+
+  private tell(happening: Happening, turn: Turn): void {
+    const audiences = this.audiences.get(happening.event)!;
+    if (audiences.length === 0) return;
+    this.owe(audiences, happening, { acceptedAt: this.clock.now(), expiresAt: undefined, isAwaited: true }, turn);
+  }
+
+  /** Of messages on their way there are as many as there are subscribers: no publisher waits for that. */
+  private tellFate(interest: MessageInterest | undefined, happening: Happening, turn: Turn): void {
+    if (interest === undefined) return;
+    const when = { acceptedAt: this.clock.now(), expiresAt: undefined, isAwaited: false };
+    this.owe(interest.audiences, happening, when, turn);
+  }
+
+  private owe(audiences: readonly Audience[], happening: Happening, when: When, turn: Turn): void {
+    const { acceptedAt, expiresAt, isAwaited } = when;
+    const { event } = happening;
+    for (const { style, recipients } of audiences) {
+      let body: Uint8Array | undefined;
+      for (const recipient of recipients) {
+        if (recipient.wants?.(happening) === false) continue;
+        body ??= edgeBody(happening, style, acceptedAt) ?? noBody;
+        const { name: endpoint, durability } = recipient;
+        const deliveryId = `evt_${this.ulid(acceptedAt)}`;
+        const orderKey = orderKeyOf(recipient, happening, deliveryId);
+        const delivery = { deliveryId, endpoint, event, orderKey, body, acceptedAt, expiresAt };
+        if (durability === "strict" && isAwaited) turn.add({ type: "delivery-owed", durability, delivery });
+        else turn.addUnawaited({ type: "delivery-owed", durability, delivery });
+      }
     }
   }
 }
 
-/** Client identifiers may be 64 KiB long, and a key stands beside each delivery. */
-function keyOf({ clientId }: { readonly clientId: string }): string {
-  if (clientId.length <= orderKeyLengthMax) return clientId;
-  return createHash("sha256").update(clientId).digest("base64url");
+/**
+ * A client's key is its id as it is; all others say of what they are, so that an endpoint whose order is changed does not
+ * take what waits for the line of something else.
+ */
+function orderKeyOf({ orderBy }: Recipient, happening: Happening, deliveryId: string): string {
+  switch (orderBy) {
+    case "client":
+      return short(happening.client.clientId);
+    case "topic": {
+      const message = messageOf(happening);
+      return message === undefined ? short(happening.client.clientId) : `topic:${short(message.topicName)}`;
+    }
+    case "endpoint":
+      return "endpoint:";
+    case "none":
+      return `delivery:${deliveryId}`;
+    default:
+      return orderBy satisfies never;
+  }
+}
+
+/** Client ids and topic names may be 64 KiB long, and a key stands beside each delivery. */
+function short(text: string): string {
+  if (text.length <= orderKeyLengthMax) return text;
+  return createHash("sha256").update(text).digest("base64url");
 }

@@ -1,9 +1,11 @@
 /** The closed lists and tables of docs/webhooks.md are those of the code. */
 import { describe, expect, test } from "vitest";
 import type { ApplicationMessage } from "../../src/broker/message.ts";
-import type { ClientInfo, DisconnectReason } from "../../src/broker/tap.ts";
+import type { ClientInfo } from "../../src/broker/tap.ts";
 import { ReasonCode } from "../../src/mqtt/reason-code.ts";
-import { connackBody, disconnectedBody, publishBody } from "../../src/webhook/event.ts";
+import { edgeBody } from "../../src/webhook/event.ts";
+import type { Happening } from "../../src/webhook/happening.ts";
+import { webhook } from "../../src/config/sections/webhook.ts";
 import { eventNames, plainRequest } from "../../src/webhook/options.ts";
 import { judgeAnswer } from "../../src/webhook/outcome.ts";
 import { base62 } from "../../src/webhook/payload-encoding.ts";
@@ -31,30 +33,56 @@ const message: ApplicationMessage = {
   publisher: { clientId: "c", userName: undefined },
 };
 
-test("the events that fire, and in the README those that do not yet", () => {
+test("the events: one list in the page, the configuration and the code", () => {
   const [fire] = tablesOf(section(page, "Events"));
-  expect(fire.map(([event]) => unquoted(event)).sort()).toEqual([...eventNames].sort());
-  const known = new Set(read("src/config/sections/webhook.ts").match(/(?<=")on_\w+(?=")/g));
-  const later = [...known].filter((name) => !(eventNames as readonly string[]).includes(name));
-  expect(later).toHaveLength(10);
-  expect(
-    section(read("README.md"), "What is not there yet")
-      .match(/(?<=`)on_\w+(?=`)/g)
-      ?.sort(),
-  ).toEqual(later.sort());
+  expect(fire.map(([event]) => unquoted(event))).toEqual([...eventNames]);
+  const named = (event: string) => webhook.safeParse({ events: [{ event }] }).success;
+  expect(eventNames.filter((name) => !named(name))).toEqual([]);
+  expect(named("on_message_lost")).toBe(false);
+  const [[, , , meaning]] = rows(read("docs/configuration.md")).filter(([key]) => key === "`webhook.events[].event`");
+  expect([...meaning.matchAll(/`(\w+)`/g)].map((match) => match[1])).toEqual([...eventNames]);
+  // The bodies below are one of each.
+  expect(happenings.map(({ event }) => event).sort()).toEqual([...eventNames].sort());
 });
 
+const subscription = { topicFilter: "t", qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 } as const;
+const receiver = { clientId: "r", userName: "u" };
+const happenings: Happening[] = [
+  { event: "on_client_connect", client },
+  { event: "on_client_connack", client, reasonCode: ReasonCode.success },
+  { event: "on_client_connected", client },
+  { event: "on_client_disconnected", client, reason: "normal" },
+  { event: "on_client_subscribe", client, subscription },
+  { event: "on_session_subscribed", client, subscription },
+  { event: "on_client_unsubscribe", client, topicFilter: "t" },
+  { event: "on_session_unsubscribed", client, topicFilter: "t" },
+  { event: "on_session_terminated", client, reason: "expired" },
+  { event: "on_message_publish", client: message.publisher, message },
+  { event: "on_message_delivered", client: receiver, message },
+  { event: "on_message_acked", client: receiver, message },
+  { event: "on_message_dropped", client: receiver, receiver, message, reason: "queue_full" },
+];
+
+const bodyOf = (happening: Happening): Record<string, unknown> =>
+  JSON.parse(Buffer.from(edgeBody(happening, { bodyEncoding: "plain", timestampUnit: "ms" }, 1)!).toString());
+
 describe("bodies have the keys of their table, in its order", () => {
-  const [connack, disconnected, publish] = tablesOf(section(page, "Bodies"));
-  test.each([
-    ["on_client_connack", connack, connackBody(client, ReasonCode.success)],
-    ["on_client_disconnected", disconnected, disconnectedBody(client, "normal")],
-    ["on_message_publish", publish, publishBody(message, { bodyEncoding: "plain", timestampUnit: "ms" })!],
-  ] as const)("%s", (_event, table, body) => {
-    const event: Record<string, unknown> = JSON.parse(Buffer.from(body).toString());
-    const shown = Object.entries(event).map(([key, value]) => [key, typeof value]);
+  test.each(happenings.map((happening) => [happening.event, happening] as const))("%s", (event, happening) => {
+    const [, introduction, table] = bodyTables.find(([names]) => names.includes(event))!;
+    const body = bodyOf(happening);
+    const shown = Object.entries(body).map(([key, value]) => [key, typeof value]);
     expect(table.map(([key, type]) => [unquoted(key), type])).toEqual(shown);
+    expect(introduction).toContain(`\`${event}\``);
+    expect(table.find(([key]) => key === "`action`")![2]).toContain(`\`${body.action}\``);
   });
+
+  const bodyTables = section(page, "Bodies")
+    .split(/\n(?=`on_)/)
+    .slice(1)
+    .map((text): [names: string[], introduction: string, table: string[][]] => {
+      const [introduction] = text.split("\n");
+      return [[...introduction.matchAll(/`(on_\w+)`/g)].map((match) => match[1]), introduction, rows(text)];
+    });
 });
 
 test("`hello` in each encoding", () => {
@@ -77,16 +105,25 @@ test("`conn_ack`: the reasons with which the broker answers a CONNECT", () => {
   const source = read("src/broker/connect.ts");
   const named = new Set([...source.matchAll(/ReasonCode\.(\w+)/g)].map((match) => match[1]));
   named.delete("sessionTakenOver"); // said to the connection before
-  const bodies = [...named].map((name) => connackBody(client, ReasonCode[name as keyof typeof ReasonCode]));
-  const values = bodies.map((body) => JSON.parse(Buffer.from(body).toString()).conn_ack);
+  const values = [...named].map((name) => {
+    const reasonCode = ReasonCode[name as keyof typeof ReasonCode];
+    return bodyOf({ event: "on_client_connack", client, reasonCode }).conn_ack as string;
+  });
   expect(told.sort()).toEqual(values.sort());
 });
 
 test("`reason`: every word there is", () => {
   const told = rows(section(page, "Why a client left: `reason`")).map(([value]) => unquoted(value));
   const declaration = /export type DisconnectReason =([^;]*);/.exec(read("src/broker/tap.ts"))![1];
-  const words = [...declaration.matchAll(/"(\w+)"/g)].map((match) => match[1] as DisconnectReason);
-  expect(told).toEqual(words);
+  expect(told).toEqual([...declaration.matchAll(/"(\w+)"/g)].map((match) => match[1]));
+});
+
+test("`reason` of `on_message_dropped`: every word there is", () => {
+  const told = rows(section(page, "Lost on the way: `reason` of `on_message_dropped`")).map(([value]) =>
+    unquoted(value),
+  );
+  const declaration = /export type DropReason =([^;]*);/.exec(read("src/broker/tap.ts"))![1];
+  expect(told).toEqual([...declaration.matchAll(/"(\w+)"/g)].map((match) => match[1]));
 });
 
 describe("what an answer means", () => {

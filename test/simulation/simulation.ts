@@ -454,6 +454,7 @@ function webhookOptions(random: Random): WebhookOptions {
     overflow: "drop_oldest",
     deadLetters: { bytesMax: 1024 * 1024, maxAgeMs: dayMs },
     timestampUnit: "ms",
+    orderBy: "client",
     rules,
     ...more,
   });

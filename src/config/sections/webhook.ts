@@ -4,28 +4,12 @@ import { isShared, parseTopicFilter } from "../../mqtt/topic.ts";
 import { type EgressOptions, rangeFault } from "../../webhook/egress.ts";
 import { hmacKeyBytesMin, plainSecretBytesMin, secretsMax } from "../../webhook/limits.ts";
 import { secretFault } from "../../webhook/signature.ts";
+import { eventNames } from "../../webhook/options.ts";
 import type { ValueType } from "../schema.ts";
 import { entryName, gone, key, list, optional, required, section, sectionWithNamed, unused } from "../schema.ts";
 import { anything, atMost, choice, count, decimal, duration, flag, listOf, size, text } from "../value-types.ts";
 
 const dayMs = 86_400_000;
-
-/** Every event of the family; `webhook/options.ts` lists those that fire. */
-const knownEvents = [
-  "on_client_connack",
-  "on_client_disconnected",
-  "on_message_publish",
-  "on_client_connect",
-  "on_client_connected",
-  "on_client_subscribe",
-  "on_client_unsubscribe",
-  "on_session_subscribed",
-  "on_session_unsubscribed",
-  "on_session_terminated",
-  "on_message_delivered",
-  "on_message_acked",
-  "on_message_dropped",
-] as const;
 
 const url = text({
   type: "http:// or https:// address",
@@ -74,6 +58,10 @@ const topicFilter = text({
 });
 
 const signingSecret = text({ type: "secret", check: secretFault });
+const glob = text({
+  type: "text with `*` and `?`",
+  check: (pattern) => (pattern === "" ? "an id or name, or a pattern of one with `*` and `?`" : undefined),
+});
 
 const headers = sectionWithNamed(
   {},
@@ -90,24 +78,22 @@ const headers = sectionWithNamed(
 const event = section(
   {
     event: required(
-      { ...choice(knownEvents), type: "event name" },
-      {
-        meaning:
-          "The event's name: `on_message_publish`, `on_client_connack` or `on_client_disconnected`. " +
-          "(The other names of the family are known and not yet supported.)",
-        laterValues: knownEvents.slice(3),
-        note: "this event never fires",
-      },
+      { ...choice(eventNames), type: "event name" },
+      { meaning: `The event's name: ${eventNames.map((name) => `\`${name}\``).join(", ")}.` },
     ),
     topic: optional(listOf(topicFilter), {
       meaning:
-        "Topic filter or list of them, for `on_message_publish`. Without it: every topic that does not begin with `$`.",
+        "Topic filter or list of them, for `on_message_…`. Without it: every topic that does not begin with `$`.",
     }),
-    clientid: unused("later", anything, "Only of clients with such an id.", "the rule fires for every client"),
-    username: unused("later", anything, "Only of clients with such a user name.", "the rule fires for every user"),
-    qos: unused("later", anything, "Only messages of this QoS.", "the rule fires for every QoS"),
-    retain: unused("later", anything, "Only messages with this retain flag.", "the rule fires with and without"),
-    sample: unused("later", anything, "One in so many.", "the rule fires every time"),
+    clientid: optional(listOf(glob), {
+      meaning: "Only of a client with such an id, or one of several: `*` is any text, `?` any one character.",
+    }),
+    username: optional(listOf(glob), { meaning: "Only of a client with such a user name, or one of several." }),
+    qos: optional(listOf(count({ min: 0, max: 2 })), {
+      meaning: "Only messages published with this QoS, or one of several.",
+    }),
+    retain: optional(flag, { meaning: "Only messages published with this RETAIN flag." }),
+    sample: optional(sample(), { meaning: "Only one in so many, by chance: `1/10`." }),
   },
   { meaning: "A rule: which event is sent. An event that matches several rules of one endpoint is sent once." },
 );
@@ -160,9 +146,8 @@ const endpointKeys = {
   }),
   order_by: key(choice(["client", "topic", "endpoint", "none"]), {
     default: "client",
-    laterValues: ["topic", "endpoint", "none"],
-    note: "the order is kept per client",
-    meaning: "What is sent in order: events of one `client`. (`topic`, `endpoint`, `none` are not yet supported.)",
+    meaning:
+      "What is sent one after another: events of one `client`, of one `topic` (client events: of one client), all of the `endpoint`, or `none`.",
   }),
   retry: section(
     {
@@ -371,6 +356,21 @@ function fraction(): ValueType<number> {
     read(input) {
       const reading = upTo.read(input);
       return "value" in reading && reading.value >= 0 ? reading : { expected: type };
+    },
+  };
+}
+
+/** One in n, as `1/n` or as the number that is. */
+function sample(): ValueType<number> {
+  const type = "1/n, or a number over 0 and up to 1";
+  const number = decimal({ above: 0, max: 1 });
+  return {
+    type,
+    read(input) {
+      const n = typeof input === "string" ? /^\s*1\s*\/\s*([1-9]\d{0,8})\s*$/.exec(input)?.[1] : undefined;
+      if (n !== undefined) return { value: 1 / Number(n) };
+      const reading = number.read(input);
+      return "value" in reading ? reading : { expected: `one in n as 1/n, like 1/10` };
     },
   };
 }
