@@ -13,6 +13,8 @@ import { ChangeEncoder, decodeChanges } from "./store/change-codec.ts";
 import { MemoryStore } from "./store/memory.ts";
 import { type Store, type StoredState, StoreUnavailable } from "./store/store.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
+import type { Operation, OperationAnswer } from "./webhook/operations.ts";
+import type { WebhookOptions } from "./webhook/options.ts";
 
 export interface BackLinkParts extends BackOptions {
   log: Logger;
@@ -103,6 +105,15 @@ export class BackLink implements Store {
 
   async backup(file: string): Promise<void> {
     await this.ask({ what: "backup", file });
+  }
+
+  operate<Asked extends Operation>(operation: Asked): Promise<OperationAnswer<Asked["what"]>> {
+    return this.ask({ what: "webhook", operation }) as Promise<OperationAnswer<Asked["what"]>>;
+  }
+
+  /** What is handed in from here on meets the new endpoints: questions and batches travel in one line. */
+  async reconfigure(webhook: WebhookOptions): Promise<void> {
+    await this.ask({ what: "reconfigure", webhook });
   }
 
   private receive(message: FromBack): void {

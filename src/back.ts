@@ -20,6 +20,7 @@ import { type Engine, type Store, type StoredState, StoreUnavailable } from "./s
 import { createSender, type Sender } from "./webhook/attempt.ts";
 import { Dispatcher } from "./webhook/dispatcher.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
+import type { Operation, OperationAnswer } from "./webhook/operations.ts";
 import type { EndpointOptions, WebhookOptions } from "./webhook/options.ts";
 
 /** What a back is built from; goes to the worker as it is. */
@@ -41,7 +42,9 @@ export type Question =
   | { what: "stop-deliveries"; graceMs: number }
   | { what: "close" }
   | { what: "check-store" }
-  | { what: "backup"; file: string };
+  | { what: "backup"; file: string }
+  | { what: "webhook"; operation: Operation }
+  | { what: "reconfigure"; webhook: WebhookOptions };
 
 /** Of the state at a start, in one message. */
 const changesPerMessage = 5_000;
@@ -120,6 +123,17 @@ export class Back implements Store {
 
   figures(): EndpointFigures[] {
     return this.dispatcher.figures();
+  }
+
+  /** What an operator asks of the webhooks. */
+  async operate<Asked extends Operation>(operation: Asked): Promise<OperationAnswer<Asked["what"]>> {
+    // The dispatcher answers each kind with its own.
+    return (await this.dispatcher.operate(operation)) as OperationAnswer<Asked["what"]>;
+  }
+
+  /** Throws when the endpoints cannot be as these options have them; then they stay as they were. */
+  async reconfigure(webhook: WebhookOptions): Promise<void> {
+    await this.dispatcher.reconfigure(webhook);
   }
 
   /** Sends for at most so long what can be sent at once; what is left stays in the store. */
@@ -252,6 +266,10 @@ async function answer(
       return back.checkStore();
     case "backup":
       return back.backup(question.file);
+    case "webhook":
+      return back.operate(question.operation);
+    case "reconfigure":
+      return back.reconfigure(question.webhook);
     default:
       return question satisfies never;
   }

@@ -6,6 +6,8 @@
  * `start.ts`; the compiler names each place.
  */
 import type { BackupReport, Health, StoreCheck } from "../server.ts";
+import type { Operation } from "../webhook/operations.ts";
+import { parseOperation, type ResultOnWire } from "./webhook-operation.ts";
 
 export type ControlRequest =
   /** `conf` is an absolute path; without it, the file that the broker was started with. */
@@ -13,7 +15,8 @@ export type ControlRequest =
   | { command: "health" }
   | { command: "store-check" }
   /** `file` is an absolute path. */
-  | { command: "store-backup"; file: string };
+  | { command: "store-backup"; file: string }
+  | { command: "webhook"; operation: Operation };
 
 /** What an answer carries for programs. */
 interface ControlBodies {
@@ -21,6 +24,7 @@ interface ControlBodies {
   health: Health;
   "store-check": StoreCheck;
   "store-backup": BackupReport;
+  webhook: ResultOnWire;
 }
 
 export interface ControlAnswer<Command extends ControlRequest["command"] = ControlRequest["command"]> {
@@ -43,7 +47,7 @@ export type FromBroker = ControlAnswer | { progress: Progress | undefined };
 export function parseRequest(line: string): ControlRequest | undefined {
   const request: unknown = JSON.parse(line);
   if (typeof request !== "object" || request === null) return undefined;
-  const { command, conf, oldConf, file } = request as Record<string, unknown>;
+  const { command, conf, oldConf, file, operation } = request as Record<string, unknown>;
   switch (command as ControlRequest["command"]) {
     case "reload":
       return conf === undefined || typeof conf === "string"
@@ -55,6 +59,10 @@ export function parseRequest(line: string): ControlRequest | undefined {
       return { command: "store-check" };
     case "store-backup":
       return typeof file === "string" ? { command: "store-backup", file } : undefined;
+    case "webhook": {
+      const asked = parseOperation(operation);
+      return asked === undefined ? undefined : { command: "webhook", operation: asked };
+    }
     default:
       return undefined;
   }

@@ -29,15 +29,22 @@ interface Happening {
 
 export class Outbox implements Tap {
   private readonly clock: Clock;
-  private readonly rules: Rules;
+  private rules: Rules;
   private readonly ulid: (now: Instant) => string;
-  private readonly connackRecipients: readonly Recipient[];
-  private readonly disconnectedRecipients: readonly Recipient[];
+  private connackRecipients: readonly Recipient[];
+  private disconnectedRecipients: readonly Recipient[];
 
   constructor({ options, clock, random }: { options: WebhookOptions; clock: Clock; random: () => number }) {
     this.clock = clock;
     this.rules = new Rules(options);
     this.ulid = createUlidSource(random);
+    this.connackRecipients = this.rules.recipientsOf("on_client_connack");
+    this.disconnectedRecipients = this.rules.recipientsOf("on_client_disconnected");
+  }
+
+  /** By other rules from here on. The broker must then be told: it remembers what `interest` has said. */
+  reconfigure(options: WebhookOptions): void {
+    this.rules = new Rules(options);
     this.connackRecipients = this.rules.recipientsOf("on_client_connack");
     this.disconnectedRecipients = this.rules.recipientsOf("on_client_disconnected");
   }
