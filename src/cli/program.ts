@@ -23,6 +23,7 @@ import { abortedBySignal, type Signals } from "./stop-signals.ts";
 import { sub } from "./sub.ts";
 import type { ExitCode, Terminal } from "./terminal.ts";
 import { version } from "./version.ts";
+import { addWebhookCommands } from "./webhook.ts";
 
 export interface ProgramParts extends Place {
   terminal: Terminal;
@@ -62,7 +63,8 @@ function createProgram(parts: ProgramParts, run: (running: ExitCode | Promise<Ex
     .exitOverride()
     .addHelpText("after", examples);
   const commandOf = (parent: Command, name: string, description: string) => {
-    const words = parent === program ? ["hookmq", name] : ["hookmq", parent.name(), name];
+    const words = [name];
+    for (let above: Command | null = parent; above !== null; above = above.parent) words.unshift(above.name());
     return parent
       .command(name)
       .description(description)
@@ -105,6 +107,9 @@ function createProgram(parts: ProgramParts, run: (running: ExitCode | Promise<Ex
     .argument("<file>", "a file that is not there yet")
     .option("--json", "for programs")
     .action((file: string, flags: JsonFlags) => run(storeBackup(file, flags, parts, terminal)));
+
+  const webhook = command("webhook", "see and steer the webhook endpoints of the running broker").helpCommand(false);
+  addWebhookCommands({ webhook, commandOf, run, parts });
 
   command("receiver", "a test server for webhooks: prints each request and answers ok")
     .option("--host <address>", "listen on this address", "127.0.0.1")
