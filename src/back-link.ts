@@ -8,6 +8,7 @@ import { Worker } from "node:worker_threads";
 import type { BackOptions, FromBack, Question, ToBack } from "./back.ts";
 import { Deque } from "./base/deque.ts";
 import type { Logger } from "./base/log.ts";
+import type { BackMetrics } from "./metrics.ts";
 import type { BrokerChange } from "./store/change.ts";
 import { ChangeEncoder, decodeChanges } from "./store/change-codec.ts";
 import { MemoryStore } from "./store/memory.ts";
@@ -114,6 +115,10 @@ export class BackLink implements Store {
   /** What is handed in from here on meets the new endpoints: questions and batches travel in one line. */
   async reconfigure(webhook: WebhookOptions): Promise<void> {
     await this.ask({ what: "reconfigure", webhook });
+  }
+
+  metrics(): Promise<BackMetrics> {
+    return this.ask({ what: "metrics" }) as Promise<BackMetrics>;
   }
 
   private receive(message: FromBack): void {

@@ -8,6 +8,7 @@ import { isMainThread, type MessagePort, parentPort, workerData } from "node:wor
 import { assert } from "./base/assert.ts";
 import { type Clock, systemClock } from "./base/clock.ts";
 import type { Facts, Logger } from "./base/log.ts";
+import type { BackMetrics } from "./metrics.ts";
 import type { BrokerChange } from "./store/change.ts";
 import { ChangeEncoder, decodeChanges } from "./store/change-codec.ts";
 import type { StoredDelivery } from "./store/deliveries.ts";
@@ -20,7 +21,7 @@ import { type Engine, type Store, type StoredState, StoreUnavailable } from "./s
 import { createSender, type Sender } from "./webhook/attempt.ts";
 import { Dispatcher } from "./webhook/dispatcher.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
-import type { Operation, OperationAnswer } from "./webhook/operations.ts";
+import { isRefusal, type Operation, type OperationAnswer } from "./webhook/operations.ts";
 import type { EndpointOptions, WebhookOptions } from "./webhook/options.ts";
 
 /** What a back is built from; goes to the worker as it is. */
@@ -44,7 +45,8 @@ export type Question =
   | { what: "check-store" }
   | { what: "backup"; file: string }
   | { what: "webhook"; operation: Operation }
-  | { what: "reconfigure"; webhook: WebhookOptions };
+  | { what: "reconfigure"; webhook: WebhookOptions }
+  | { what: "metrics" };
 
 /** Of the state at a start, in one message. */
 const changesPerMessage = 5_000;
@@ -134,6 +136,15 @@ export class Back implements Store {
   /** Throws when the endpoints cannot be as these options have them; then they stay as they were. */
   async reconfigure(webhook: WebhookOptions): Promise<void> {
     await this.dispatcher.reconfigure(webhook);
+  }
+
+  async metrics(): Promise<BackMetrics> {
+    const reports = await this.operate({ what: "endpoints" });
+    return {
+      endpoints: isRefusal(reports) ? this.figures() : reports,
+      attempts: this.dispatcher.metrics(),
+      storeCommitSeconds: this.engine instanceof SqliteStore ? this.engine.commitSeconds.figures() : undefined,
+    };
   }
 
   /** Sends for at most so long what can be sent at once; what is left stays in the store. */
@@ -270,6 +281,8 @@ async function answer(
       return back.operate(question.operation);
     case "reconfigure":
       return back.reconfigure(question.webhook);
+    case "metrics":
+      return back.metrics();
     default:
       return question satisfies never;
   }

@@ -8,8 +8,10 @@ import { openAccess } from "./access/access.ts";
 import { BackLink } from "./back-link.ts";
 import type { Logger } from "./base/log.ts";
 import { systemClock } from "./base/clock.ts";
+import { renderMetrics } from "./base/metrics.ts";
 import { Broker } from "./broker/broker.ts";
 import type { Settings } from "./config/settings.ts";
+import { metricFamilies } from "./metrics.ts";
 import { dataFileOf, StoreUnusable } from "./store/data-folder.ts";
 import type { StoreOptions } from "./store/options.ts";
 import { type Listening, TcpListener } from "./transport/tcp.ts";
@@ -36,6 +38,8 @@ export interface RunningServer {
   backup(file: string, onProgress: (bytes: { done: number; total: number }) => void): Promise<BackupReport>;
   /** What an operator asks of the webhooks. */
   webhook<Asked extends Operation>(operation: Asked): Promise<OperationAnswer<Asked["what"]>>;
+  /** In the text form that Prometheus reads. */
+  metrics(): Promise<string>;
 }
 
 export interface ReloadReport {
@@ -150,6 +154,7 @@ export async function startServer({ settings, log, backFile }: ServerParts): Pro
     stop,
     health: () => healthOf(settings, back),
     webhook: (operation) => back.operate(operation),
+    metrics: async () => renderMetrics(metricFamilies(await back.metrics())),
     async checkStore() {
       const directory = directoryOf(settings.store);
       const faults = await back.checkStore();

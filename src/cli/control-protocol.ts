@@ -13,6 +13,7 @@ export type ControlRequest =
   /** `conf` is an absolute path; without it, the file that the broker was started with. */
   | { command: "reload"; conf: string | undefined; oldConf: boolean }
   | { command: "health" }
+  | { command: "metrics" }
   | { command: "store-check" }
   /** `file` is an absolute path. */
   | { command: "store-backup"; file: string }
@@ -22,6 +23,7 @@ export type ControlRequest =
 interface ControlBodies {
   reload: undefined;
   health: Health;
+  metrics: string;
   "store-check": StoreCheck;
   "store-backup": BackupReport;
   webhook: ResultOnWire;
@@ -55,6 +57,8 @@ export function parseRequest(line: string): ControlRequest | undefined {
         : undefined;
     case "health":
       return { command: "health" };
+    case "metrics":
+      return { command: "metrics" };
     case "store-check":
       return { command: "store-check" };
     case "store-backup":

@@ -8,6 +8,7 @@ import { check } from "./check.ts";
 import type { ClientOptions } from "./client.ts";
 import { daemonTerminal, isDaemon } from "./daemon.ts";
 import { health } from "./health.ts";
+import { metrics } from "./metrics.ts";
 import { type PayloadSource, pub } from "./pub.ts";
 import { receiver } from "./receiver.ts";
 import { reload } from "./reload.ts";
@@ -92,6 +93,10 @@ function createProgram(parts: ProgramParts, run: (running: ExitCode | Promise<Ex
   addFileFlags(command("health", "ask the running broker whether it is well"))
     .option("--json", "for programs")
     .action((flags: JsonFlags) => run(health(flags, parts, terminal)));
+
+  addFileFlags(command("metrics", "print the figures of the running broker, as Prometheus reads them")).action(
+    (flags: FileFlags) => run(metrics(flags, parts, terminal)),
+  );
 
   const store = command("store", "look after the store on disk").helpCommand(false);
   addStoreFlags(commandOf(store, "check", "say what is in a data folder, and what is wrong with it"))

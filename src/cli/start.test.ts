@@ -82,6 +82,10 @@ class FakeServer implements RunningServer {
     throw new Error("not asked for here");
   }
 
+  async metrics(): Promise<never> {
+    throw new Error("not asked for here");
+  }
+
   async webhook(): Promise<never> {
     throw new Error("not asked for here");
   }

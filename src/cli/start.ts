@@ -144,6 +144,8 @@ function controlOf(server: RunningServer, reload: (request: ReloadRequest) => Pr
           return await reload(request);
         case "health":
           return { succeeded: true, lines: [], body: await server.health() };
+        case "metrics":
+          return { succeeded: true, lines: [], body: await server.metrics() };
         case "store-check":
           return { succeeded: true, lines: [], body: await server.checkStore() };
         case "store-backup":

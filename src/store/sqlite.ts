@@ -10,6 +10,7 @@
 import { closeSync, openSync, rmSync } from "node:fs";
 import { backup, type DatabaseSync, type StatementSync } from "node:sqlite";
 import type { Clock, Timer } from "../base/clock.ts";
+import { Histogram } from "../base/histogram.ts";
 import type { Logger } from "../base/log.ts";
 import type { BrokerChange, Change, DeliveryChange } from "./change.ts";
 import {
@@ -79,6 +80,10 @@ interface Shortage extends Failure {
 /** Batches of one source may build on each other; those of two do not. */
 type Source = "broker" | "webhooks";
 
+const commitSecondsBounds = [
+  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
+];
+
 export class SqliteStore implements Engine {
   private readonly folder: DataFolder;
   private readonly database: DatabaseSync;
@@ -104,6 +109,8 @@ export class SqliteStore implements Engine {
   private hasFreed = false;
   private backingUp: Promise<void> | undefined;
   private readonly moment: (moment: CommitMoment) => void;
+  /** Of transactions that were committed, for metrics. */
+  readonly commitSeconds = new Histogram(commitSecondsBounds);
   trouble: string | undefined;
   onTrouble: Store["onTrouble"];
 
@@ -317,6 +324,7 @@ export class SqliteStore implements Engine {
   private transact(group: readonly Batch[]): Failure | undefined {
     if (group.every(({ changes }) => changes.length === 0)) return undefined;
     const draft = new Draft(this.writer, this.nextPosition);
+    const since = performance.now();
     this.moment("asked");
     try {
       this.syncCommits(this.sync === "commit" && group.some(({ changes }) => changes.some(isPromised)));
@@ -334,6 +342,7 @@ export class SqliteStore implements Engine {
       if (this.database.isTransaction) this.database.exec("ROLLBACK");
       return { cause };
     }
+    this.commitSeconds.observe((performance.now() - since) / 1000);
     this.nextPosition = draft.nextPosition;
     const isWanted = this.sync === "interval" || (this.sync === "commit" && group.some(isWantedSoon));
     if (isWanted && !this.syncsCommits) this.syncTimer ??= this.clock.after(syncIntervalMs, () => this.syncNow());

@@ -7,6 +7,7 @@ import type { Logger } from "../base/log.ts";
 import type { DeadLetter, DeliveryStore, SliceLimits, StoredDelivery } from "../store/deliveries.ts";
 import type { Sender } from "./attempt.ts";
 import type { EndpointFigures } from "./endpoint.ts";
+import type { EndpointMetricsFigures } from "./endpoint-metrics.ts";
 import type { DeadLetterReport, EndpointReport, Operation, OperationAnswer, OperationRefusal } from "./operations.ts";
 import type { EndpointOptions, WebhookOptions } from "./options.ts";
 import { StoreUnavailable } from "../store/store.ts";
@@ -72,6 +73,10 @@ export class Dispatcher {
 
   figures(): EndpointFigures[] {
     return Array.from(this.endpoints.values(), (endpoint) => endpoint.figures());
+  }
+
+  metrics(): EndpointMetricsFigures[] {
+    return Array.from(this.endpoints, ([name, { metrics }]) => metrics.figures(name));
   }
 
   /** Of one endpoint, oldest first, behind position `after`. */

@@ -26,6 +26,7 @@ import { Backlog } from "./backlog.ts";
 import { closedBreaker, next, probe, readBreaker, writeBreaker } from "./breaker.ts";
 import { BurstLog } from "./burst-log.ts";
 import { deadline, due, expire, settle, start } from "./delivery.ts";
+import { EndpointMetrics } from "./endpoint-metrics.ts";
 import { Ledger } from "./ledger.ts";
 import {
   clientEventsShare,
@@ -103,6 +104,7 @@ export class Endpoint {
   private deadLettersSweepAt: Instant = 0;
   private readonly count = { accepted: 0, delivered: 0, dead: 0, dropped: 0, expired: 0, attempts: 0 };
   private readonly droppedBy = { drop_oldest: 0, drop_newest: 0 };
+  readonly metrics = new EndpointMetrics();
 
   constructor({ options, clock, sender, random, log, store }: EndpointParts) {
     this.options = options;
@@ -263,6 +265,7 @@ export class Endpoint {
 
   private settle(entry: Entry, attempting: Attempting, outcome: Outcome): void {
     const now = this.clock.now();
+    this.metrics.attempted(outcome, now - attempting.startedAt);
     const before = { breaker: this.breaker, heldUntil: this.heldUntil };
     this.breaker = next(before.breaker, outcome, { now, poolSize: this.options.poolSize });
     if ("retryAfterMs" in outcome && outcome.retryAfterMs > 0) {
@@ -297,6 +300,7 @@ export class Endpoint {
     const { position } = entry;
     switch (delivery.state) {
       case "delivered":
+        this.metrics.delivered(this.clock.now() - owed.acceptedAt);
         this.end("delivered", { ...owed, bodyBytes: owed.body.length, position });
         break;
       case "expired":

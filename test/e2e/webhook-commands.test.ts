@@ -44,6 +44,12 @@ test("the dead letters of a receiver that refuses all: listed, shown, filtered, 
   assert.equal(endpoint.accepted, 31);
   assert.equal(endpoint.oldestAgeMs, null);
 
+  const metrics = await hookmq(place, "metrics");
+  assert.equal(metrics.code, 0);
+  assert.ok(metrics.lines.includes('webhook_deliveries_total{endpoint="default",outcome="dead"} 31'));
+  assert.ok(metrics.lines.includes('webhook_attempts_total{endpoint="default",class="rejected"} 31'));
+  assert.match(metrics.lines.find((line) => line.startsWith("store_commit_seconds_count"))!, / [1-9]\d*$/);
+
   const { lines } = await hookmq(place, "webhook", "dead-letters", "list", "default");
   assert.equal(lines.length, 1 + 20 + 1);
   assert.match(lines[1], /evt_\w{26} {2}on_message_publish {2}press .* rejected {2}status_422/);
