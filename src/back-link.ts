@@ -8,10 +8,13 @@ import { Worker } from "node:worker_threads";
 import type { BackOptions, FromBack, Question, ToBack } from "./back.ts";
 import { Deque } from "./base/deque.ts";
 import type { Logger } from "./base/log.ts";
+import type { BackMetrics } from "./metrics.ts";
 import type { BrokerChange } from "./store/change.ts";
 import { ChangeEncoder, decodeChanges } from "./store/change-codec.ts";
 import { type Store, StoreUnavailable } from "./store/store.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
+import type { Operation, OperationAnswer } from "./webhook/operations.ts";
+import type { WebhookOptions } from "./webhook/options.ts";
 
 export interface BackLinkParts extends BackOptions {
   log: Logger;
@@ -101,6 +104,19 @@ export class BackLink implements Store {
 
   async backup(file: string): Promise<void> {
     await this.ask({ what: "backup", file });
+  }
+
+  operate<Asked extends Operation>(operation: Asked): Promise<OperationAnswer<Asked["what"]>> {
+    return this.ask({ what: "webhook", operation }) as Promise<OperationAnswer<Asked["what"]>>;
+  }
+
+  /** What is handed in from here on meets the new endpoints: questions and batches travel in one line. */
+  async reconfigure(webhook: WebhookOptions): Promise<void> {
+    await this.ask({ what: "reconfigure", webhook });
+  }
+
+  metrics(): Promise<BackMetrics> {
+    return this.ask({ what: "metrics" }) as Promise<BackMetrics>;
   }
 
   private receive(message: FromBack): void {

@@ -8,6 +8,7 @@ import { isMainThread, type MessagePort, parentPort, workerData } from "node:wor
 import { assert } from "./base/assert.ts";
 import { type Clock, systemClock } from "./base/clock.ts";
 import type { Facts, Logger } from "./base/log.ts";
+import type { BackMetrics } from "./metrics.ts";
 import type { BrokerChange } from "./store/change.ts";
 import { ChangeEncoder, decodeChanges } from "./store/change-codec.ts";
 import type { StoredDelivery } from "./store/deliveries.ts";
@@ -20,6 +21,7 @@ import { type Engine, type Store, StoreUnavailable } from "./store/store.ts";
 import { createSender, type Sender } from "./webhook/attempt.ts";
 import { Dispatcher } from "./webhook/dispatcher.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
+import { isRefusal, type Operation, type OperationAnswer } from "./webhook/operations.ts";
 import type { EndpointOptions, WebhookOptions } from "./webhook/options.ts";
 
 /** What a back is built from; goes to the worker as it is. */
@@ -41,7 +43,10 @@ export type Question =
   | { what: "stop-deliveries"; graceMs: number }
   | { what: "close" }
   | { what: "check-store" }
-  | { what: "backup"; file: string };
+  | { what: "backup"; file: string }
+  | { what: "webhook"; operation: Operation }
+  | { what: "reconfigure"; webhook: WebhookOptions }
+  | { what: "metrics" };
 
 /** From the back. A bare ArrayBuffer is a part of the state that was asked for, as Changes. A bare number is the highest batch that is committed, with all before it that were not refused. */
 export type FromBack =
@@ -110,6 +115,26 @@ export class Back implements Store {
 
   figures(): EndpointFigures[] {
     return this.dispatcher.figures();
+  }
+
+  /** What an operator asks of the webhooks. */
+  async operate<Asked extends Operation>(operation: Asked): Promise<OperationAnswer<Asked["what"]>> {
+    // The dispatcher answers each kind with its own.
+    return (await this.dispatcher.operate(operation)) as OperationAnswer<Asked["what"]>;
+  }
+
+  /** Throws when the endpoints cannot be as these options have them; then they stay as they were. */
+  async reconfigure(webhook: WebhookOptions): Promise<void> {
+    await this.dispatcher.reconfigure(webhook);
+  }
+
+  async metrics(): Promise<BackMetrics> {
+    const reports = await this.operate({ what: "endpoints" });
+    return {
+      endpoints: isRefusal(reports) ? this.figures() : reports,
+      attempts: this.dispatcher.metrics(),
+      storeCommitSeconds: this.engine instanceof SqliteStore ? this.engine.commitSeconds.figures() : undefined,
+    };
   }
 
   /** Sends for at most so long what can be sent at once; what is left stays in the store. */
@@ -242,6 +267,12 @@ async function answer(
       return back.checkStore();
     case "backup":
       return back.backup(question.file);
+    case "webhook":
+      return back.operate(question.operation);
+    case "reconfigure":
+      return back.reconfigure(question.webhook);
+    case "metrics":
+      return back.metrics();
     default:
       return question satisfies never;
   }

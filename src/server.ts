@@ -8,13 +8,17 @@ import { openAccess } from "./access/access.ts";
 import { BackLink } from "./back-link.ts";
 import type { Logger } from "./base/log.ts";
 import { systemClock } from "./base/clock.ts";
+import { renderMetrics } from "./base/metrics.ts";
 import { Broker } from "./broker/broker.ts";
 import type { Settings } from "./config/settings.ts";
+import { metricFamilies } from "./metrics.ts";
 import { dataFileOf, StoreUnusable } from "./store/data-folder.ts";
 import type { StoreOptions } from "./store/options.ts";
 import { type Listening, TcpListener } from "./transport/tcp.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
-import type { WebhookOptions } from "./webhook/options.ts";
+import { type EndpointChanges, endpointChanges } from "./webhook/endpoint-changes.ts";
+import type { Operation, OperationAnswer } from "./webhook/operations.ts";
+import type { EndpointOptions } from "./webhook/options.ts";
 import { Outbox } from "./webhook/outbox.ts";
 
 /** Within a stop, after which what is left is cut off: together below the five seconds an operator is promised. */
@@ -23,8 +27,8 @@ const deliverGraceMs = 2500;
 
 export interface RunningServer {
   readonly listeners: readonly Listening[];
-  /** Takes over what can change while running; returns the sections that need a restart to take effect. */
-  reload(settings: Settings): string[];
+  /** Takes over what can change while running. Throws when the webhooks cannot be as wanted; then nothing has changed. */
+  reload(settings: Settings): Promise<ReloadReport>;
   /** Resolves when every client has been told, what could still be delivered is, and nothing is left open. */
   stop(): Promise<void>;
   health(): Promise<Health>;
@@ -32,6 +36,18 @@ export interface RunningServer {
   checkStore(): Promise<StoreCheck>;
   /** A consistent copy of the store as of its end. `file` is an absolute path, and must not exist yet. */
   backup(file: string, onProgress: (bytes: { done: number; total: number }) => void): Promise<BackupReport>;
+  /** What an operator asks of the webhooks. */
+  webhook<Asked extends Operation>(operation: Asked): Promise<OperationAnswer<Asked["what"]>>;
+  /** In the text form that Prometheus reads. */
+  metrics(): Promise<string>;
+}
+
+export interface ReloadReport {
+  /** Sections that need a restart to take effect. */
+  needRestart: string[];
+  endpoints: EndpointChanges;
+  /** Deliveries that wait for each that is parked. */
+  waiting: ReadonlyMap<string, number>;
 }
 
 export interface Health {
@@ -74,22 +90,24 @@ export async function startServer({ settings, log, backFile }: ServerParts): Pro
     log,
     file: backFile,
   });
+  const outbox = new Outbox({ options: settings.webhook, clock: systemClock, random: Math.random });
   const broker = new Broker({
     options: settings.broker,
     clock: systemClock,
     log,
     store: back,
     access: openAccess,
-    taps: [new Outbox({ options: settings.webhook, clock: systemClock, random: Math.random })],
+    taps: [outbox],
     defer: (act) => setImmediate(act),
   });
   const listeners: TcpListener[] = [];
+  let current = settings;
   const stop = async () => {
     for (const listener of listeners) listener.stopAccepting();
     await broker.stop();
     const closed = listeners.map((listener) => listener.close(closeGraceMs));
     await Promise.all([...closed, back.stopDeliveries(deliverGraceMs)]);
-    await sayWhatIsLost(settings.webhook, back, log);
+    await sayWhatIsLost(current, back, log);
     await back.close();
   };
   try {
@@ -101,21 +119,42 @@ export async function startServer({ settings, log, backFile }: ServerParts): Pro
     await stop();
     throw error;
   }
-  let current = settings;
+  /**
+   * The back first: it may refuse, and then nothing has changed; and an endpoint is known there before it is owed anything.
+   * What the old rules still owe meanwhile, and what is on its way to a commit, is owed to endpoints that the back goes on
+   * knowing: those that are no longer configured are parked with their queue. Then the rules change in one step, so
+   * every event is judged by the old ones or by the new.
+   */
+  const reload = async (next: Settings): Promise<ReloadReport> => {
+    const needRestart = sectionsThatNeedRestart(current, next);
+    const endpoints = endpointChanges(current.webhook, next.webhook);
+    const isOther = Object.values(endpoints).some((names) => names.length > 0);
+    if (isOther) await back.reconfigure(next.webhook);
+    // The order of endpoints may be another in any case.
+    outbox.reconfigure(next.webhook);
+    broker.rulesChanged();
+    broker.options = {
+      ...next.broker,
+      nodeName: current.broker.nodeName,
+      sysIntervalSeconds: current.broker.sysIntervalSeconds,
+    };
+    current = { ...current, broker: broker.options, webhook: next.webhook };
+    const figures = endpoints.parked.length === 0 ? [] : await back.figures();
+    return { needRestart, endpoints, waiting: waitingFor(endpoints.parked, figures) };
+  };
+  let reloaded: Promise<unknown> = Promise.resolve();
   return {
     listeners: listeners.map(({ listening }) => listening),
     reload(next) {
-      const needRestart = sectionsThatNeedRestart(current, next);
-      broker.options = {
-        ...next.broker,
-        nodeName: current.broker.nodeName,
-        sysIntervalSeconds: current.broker.sysIntervalSeconds,
-      };
-      current = { ...current, broker: broker.options };
-      return needRestart;
+      // One after the other: each builds on what the one before has left.
+      const report = reloaded.then(() => reload(next));
+      reloaded = report.catch(() => {});
+      return report;
     },
     stop,
     health: () => healthOf(settings, back),
+    webhook: (operation) => back.operate(operation),
+    metrics: async () => renderMetrics(metricFamilies(await back.metrics())),
     async checkStore() {
       const directory = directoryOf(settings.store);
       const faults = await back.checkStore();
@@ -161,6 +200,11 @@ async function healthOf({ store, broker }: Settings, back: BackLink): Promise<He
   };
 }
 
+function waitingFor(names: readonly string[], figures: readonly EndpointFigures[]): ReadonlyMap<string, number> {
+  const parked = figures.filter(({ endpoint }) => names.includes(endpoint));
+  return new Map(parked.map(({ endpoint, queued, inflight }) => [endpoint, queued + inflight]));
+}
+
 function directoryOf(store: StoreOptions): string {
   if (store.engine === "disk") return store.directory;
   throw new StoreUnusable("absent", "", "this broker keeps nothing on disk (store.engine = memory)");
@@ -171,8 +215,9 @@ function bytesOf(file: string): number {
 }
 
 /** What is in memory only ends with the process. */
-async function sayWhatIsLost({ endpoints }: WebhookOptions, back: BackLink, log: Logger): Promise<void> {
-  const forgetful = new Set(endpoints.filter(({ durability }) => durability === "memory").map(({ name }) => name));
+async function sayWhatIsLost({ webhook, store }: Settings, back: BackLink, log: Logger): Promise<void> {
+  const isForgetful = ({ durability }: EndpointOptions) => store.engine === "memory" || durability === "memory";
+  const forgetful = new Set(webhook.endpoints.filter(isForgetful).map(({ name }) => name));
   for (const { endpoint, queued, inflight } of await back.figures()) {
     const deliveries = queued + inflight;
     if (deliveries > 0 && forgetful.has(endpoint))
@@ -183,7 +228,6 @@ async function sayWhatIsLost({ endpoints }: WebhookOptions, back: BackLink, log:
 function sectionsThatNeedRestart(current: Settings, next: Settings): string[] {
   const sections: [name: string, current: unknown, next: unknown][] = [
     ["listeners", current.listeners, next.listeners],
-    ["webhook", current.webhook, next.webhook],
     ["store", current.store, next.store],
     ["log", current.log, next.log],
     ["system", current.system, next.system],

@@ -6,21 +6,27 @@
  * `start.ts`; the compiler names each place.
  */
 import type { BackupReport, Health, StoreCheck } from "../server.ts";
+import type { Operation } from "../webhook/operations.ts";
+import { parseOperation, type ResultOnWire } from "./webhook-operation.ts";
 
 export type ControlRequest =
   /** `conf` is an absolute path; without it, the file that the broker was started with. */
   | { command: "reload"; conf: string | undefined; oldConf: boolean }
   | { command: "health" }
+  | { command: "metrics" }
   | { command: "store-check" }
   /** `file` is an absolute path. */
-  | { command: "store-backup"; file: string };
+  | { command: "store-backup"; file: string }
+  | { command: "webhook"; operation: Operation };
 
 /** What an answer carries for programs. */
 interface ControlBodies {
   reload: undefined;
   health: Health;
+  metrics: string;
   "store-check": StoreCheck;
   "store-backup": BackupReport;
+  webhook: ResultOnWire;
 }
 
 export interface ControlAnswer<Command extends ControlRequest["command"] = ControlRequest["command"]> {
@@ -43,7 +49,7 @@ export type FromBroker = ControlAnswer | { progress: Progress | undefined };
 export function parseRequest(line: string): ControlRequest | undefined {
   const request: unknown = JSON.parse(line);
   if (typeof request !== "object" || request === null) return undefined;
-  const { command, conf, oldConf, file } = request as Record<string, unknown>;
+  const { command, conf, oldConf, file, operation } = request as Record<string, unknown>;
   switch (command as ControlRequest["command"]) {
     case "reload":
       return conf === undefined || typeof conf === "string"
@@ -51,10 +57,16 @@ export function parseRequest(line: string): ControlRequest | undefined {
         : undefined;
     case "health":
       return { command: "health" };
+    case "metrics":
+      return { command: "metrics" };
     case "store-check":
       return { command: "store-check" };
     case "store-backup":
       return typeof file === "string" ? { command: "store-backup", file } : undefined;
+    case "webhook": {
+      const asked = parseOperation(operation);
+      return asked === undefined ? undefined : { command: "webhook", operation: asked };
+    }
     default:
       return undefined;
   }

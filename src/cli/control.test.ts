@@ -74,6 +74,8 @@ for (const [what, bytes] of [
   ["is another command", '{"command":"format"}\n'],
   ["names a file that is no text", '{"command":"reload","conf":7}\n'],
   ["copies to no file", '{"command":"store-backup"}\n'],
+  ["asks the webhooks nothing", '{"command":"webhook"}\n'],
+  ["asks the webhooks for what there is not", '{"command":"webhook","operation":{"what":"forget","endpoint":"e"}}\n'],
   ["never ends", "x".repeat(20_000)],
 ] as const) {
   test(`a request that ${what} reaches nobody`, async () => {

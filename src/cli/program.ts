@@ -8,6 +8,7 @@ import { check } from "./check.ts";
 import type { ClientOptions } from "./client.ts";
 import { daemonTerminal, isDaemon } from "./daemon.ts";
 import { health } from "./health.ts";
+import { metrics } from "./metrics.ts";
 import { type PayloadSource, pub } from "./pub.ts";
 import { receiver } from "./receiver.ts";
 import { reload } from "./reload.ts";
@@ -23,6 +24,7 @@ import { abortedBySignal, type Signals } from "./stop-signals.ts";
 import { sub } from "./sub.ts";
 import type { ExitCode, Terminal } from "./terminal.ts";
 import { version } from "./version.ts";
+import { addWebhookCommands } from "./webhook.ts";
 
 export interface ProgramParts extends Place {
   terminal: Terminal;
@@ -62,7 +64,8 @@ function createProgram(parts: ProgramParts, run: (running: ExitCode | Promise<Ex
     .exitOverride()
     .addHelpText("after", examples);
   const commandOf = (parent: Command, name: string, description: string) => {
-    const words = parent === program ? ["hookmq", name] : ["hookmq", parent.name(), name];
+    const words = [name];
+    for (let above: Command | null = parent; above !== null; above = above.parent) words.unshift(above.name());
     return parent
       .command(name)
       .description(description)
@@ -91,6 +94,10 @@ function createProgram(parts: ProgramParts, run: (running: ExitCode | Promise<Ex
     .option("--json", "for programs")
     .action((flags: JsonFlags) => run(health(flags, parts, terminal)));
 
+  addFileFlags(command("metrics", "print the figures of the running broker, as Prometheus reads them")).action(
+    (flags: FileFlags) => run(metrics(flags, parts, terminal)),
+  );
+
   const store = command("store", "look after the store on disk").helpCommand(false);
   addStoreFlags(commandOf(store, "check", "say what is in a data folder, and what is wrong with it"))
     .option("--json", "for programs")
@@ -105,6 +112,9 @@ function createProgram(parts: ProgramParts, run: (running: ExitCode | Promise<Ex
     .argument("<file>", "a file that is not there yet")
     .option("--json", "for programs")
     .action((file: string, flags: JsonFlags) => run(storeBackup(file, flags, parts, terminal)));
+
+  const webhook = command("webhook", "see and steer the webhook endpoints of the running broker").helpCommand(false);
+  addWebhookCommands({ webhook, commandOf, run, parts });
 
   command("receiver", "a test server for webhooks: prints each request and answers ok")
     .option("--host <address>", "listen on this address", "127.0.0.1")

@@ -10,7 +10,8 @@ export class LogRefused extends Error {
 
 /** A logger whose settings can change under those who hold it. */
 export class ReplaceableLog implements Logger {
-  private options: LogOptions;
+  /** In force. */
+  options: LogOptions;
   private log: ReturnType<typeof createLogger>;
 
   constructor(options: LogOptions) {

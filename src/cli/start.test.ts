@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Settings } from "../config/settings.ts";
-import type { RunningServer } from "../server.ts";
+import type { ReloadReport, RunningServer } from "../server.ts";
 import { ListenFailed } from "../transport/tcp.ts";
 import { check } from "./check.ts";
 import { reload } from "./reload.ts";
@@ -53,11 +53,17 @@ class FakeServer implements RunningServer {
   readonly listeners = [{ name: "default", host: "127.0.0.1", port: 1883 }];
   readonly reloads: Settings[] = [];
   stops = 0;
-  needRestart: string[] = [];
+  report: ReloadReport = {
+    needRestart: [],
+    endpoints: { added: [], changed: [], parked: [] },
+    waiting: new Map(),
+  };
+  refusal: Error | undefined;
 
-  reload(settings: Settings): string[] {
+  async reload(settings: Settings): Promise<ReloadReport> {
+    if (this.refusal !== undefined) throw this.refusal;
     this.reloads.push(settings);
-    return this.needRestart;
+    return this.report;
   }
 
   async stop(): Promise<void> {
@@ -73,6 +79,14 @@ class FakeServer implements RunningServer {
   }
 
   async backup(): Promise<never> {
+    throw new Error("not asked for here");
+  }
+
+  async metrics(): Promise<never> {
+    throw new Error("not asked for here");
+  }
+
+  async webhook(): Promise<never> {
     throw new Error("not asked for here");
   }
 }
@@ -223,7 +237,7 @@ describe("reload", () => {
 
   test("has the running broker take over what changed, and says what needs a restart", async () => {
     const server = new FakeServer();
-    server.needRestart = ["listeners", "log"];
+    server.report = { ...server.report, needRestart: ["listeners", "log"] };
     const { ended } = await running(server);
     writeFileSync(path.join(cwd, "x.conf"), `${tutorial}\nmqtt.max_mqueue_len = 99`);
     expect(await reloadWith()).toBe(0);
@@ -234,6 +248,44 @@ describe("reload", () => {
     expect(server.reloads.at(-1)?.broker.queuedMessagesMax).toBe(7);
     signals.emit("SIGTERM", "SIGTERM");
     await ended;
+  });
+
+  test("says what became of the webhook endpoints", async () => {
+    const server = new FakeServer();
+    server.report = {
+      needRestart: [],
+      endpoints: { added: ["audit", "lake"], changed: ["default"], parked: ["old", "older"] },
+      waiting: new Map([["old", 1200]]),
+    };
+    const { ended } = await running(server);
+    expect(await reloadWith()).toBe(0);
+    expect(terminal.lines.slice(-5)).toEqual([
+      "reload succeed!",
+      "webhook endpoints new: audit, lake",
+      "webhook endpoints changed, with what they are owed: default",
+      "webhook endpoint old is not configured any more, it is parked: 1,200 deliveries wait for it",
+      "webhook endpoint older is not configured any more, it is parked: nothing waits for it",
+    ]);
+    signals.emit("SIGTERM", "SIGTERM");
+    await ended;
+  });
+
+  test("that the webhooks refuse changes nothing, the log included, and says why", async () => {
+    const server = new FakeServer();
+    server.refusal = new Error("the certificate of lake cannot be read");
+    const { ended } = await running(server);
+    writeFileSync(path.join(cwd, "x.conf"), `${tutorial}\nlog { to = [file], dir = "${cwd}", file = "new.log" }`);
+    expect(await reloadWith()).toBe(1);
+    expect(terminal.complaints.at(-1)).toBe(
+      "reload failed, nothing was changed: the certificate of lake cannot be read",
+    );
+    server.refusal = undefined;
+    writeFileSync(path.join(cwd, "x.conf"), tutorial);
+    expect(await reloadWith()).toBe(0);
+    signals.emit("SIGTERM", "SIGTERM");
+    await ended;
+    // The stop is told to the log as it was.
+    expect(readFileSync(path.join(cwd, "new.log"), "utf8")).toBe("");
   });
 
   test("with a faulty file changes nothing and says every mistake", async () => {

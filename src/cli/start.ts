@@ -5,11 +5,11 @@
  *
  * Nothing of a broker that runs already is touched: it is looked for first, and what is its stays.
  */
-import type { Logger } from "../base/log.ts";
+import type { Logger, LogOptions } from "../base/log.ts";
 import { renderErrors, renderWarnings } from "../config/check.ts";
 import type { LoadResult } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
-import type { RunningServer } from "../server.ts";
+import type { ReloadReport, RunningServer } from "../server.ts";
 import { StoreUnavailable } from "../store/store.ts";
 import { ListenFailed } from "../transport/tcp.ts";
 import { type BrokerFlags, loadFor, type Place } from "./broker-flags.ts";
@@ -21,7 +21,9 @@ import { claimPidFile, PidFileRefused, processTitle, refuseSecond } from "./pid-
 import { LogRefused, ReplaceableLog } from "./replaceable-log.ts";
 import { startedReport } from "./started-report.ts";
 import { stopRequested, type Signals } from "./stop-signals.ts";
+import { inWords } from "./table.ts";
 import type { ExitCode, Terminal } from "./terminal.ts";
+import { toWire } from "./webhook-operation.ts";
 
 export interface StartParts extends Place {
   terminal: Terminal;
@@ -142,10 +144,14 @@ function controlOf(server: RunningServer, reload: (request: ReloadRequest) => Pr
           return await reload(request);
         case "health":
           return { succeeded: true, lines: [], body: await server.health() };
+        case "metrics":
+          return { succeeded: true, lines: [], body: await server.metrics() };
         case "store-check":
           return { succeeded: true, lines: [], body: await server.checkStore() };
         case "store-backup":
           return { succeeded: true, lines: [], body: await server.backup(request.file, progress) };
+        case "webhook":
+          return { succeeded: true, lines: [], body: toWire(await server.webhook(request.operation)) };
         default:
           return request satisfies never;
       }
@@ -174,16 +180,47 @@ async function reloadServer(
   if (loaded.settings === undefined) {
     return { succeeded: false, lines: ["reload failed, nothing was changed:", renderErrors(loaded)] };
   }
+  const before = log.options;
   try {
     log.replace(loaded.settings.log);
   } catch (error) {
     return { succeeded: false, lines: [`reload failed, nothing was changed: ${(error as Error).message}`] };
   }
-  // The log's settings are in force already.
-  const needRestart = server.reload(loaded.settings).filter((section) => section !== "log");
-  const lines = ["reload succeed!", ...renderWarnings(loaded).map((warning) => `warning: ${warning}`)];
-  if (needRestart.length > 0) lines.push(`takes effect after a restart: ${needRestart.join(", ")}`);
-  return { succeeded: true, lines };
+  try {
+    const report = await server.reload(loaded.settings);
+    // The log's settings are in force already.
+    const needRestart = report.needRestart.filter((section) => section !== "log");
+    const warnings = renderWarnings(loaded).map((warning) => `warning: ${warning}`);
+    const lines = ["reload succeed!", ...warnings, ...endpointLines(report)];
+    if (needRestart.length > 0) lines.push(`takes effect after a restart: ${needRestart.join(", ")}`);
+    return { succeeded: true, lines };
+  } catch (error) {
+    giveBackLog(log, before);
+    return { succeeded: false, lines: [`reload failed, nothing was changed: ${failureText(error)}`] };
+  }
+}
+
+/** It could be written to a moment ago; a log that cannot be had back is no reason to say nothing of the failure. */
+function giveBackLog(log: ReplaceableLog, before: LogOptions): void {
+  try {
+    log.replace(before);
+  } catch (error) {
+    log.error("the former log settings could not be taken up again", { error });
+  }
+}
+
+/** What became of the webhook endpoints; nothing when all are as they were. */
+function endpointLines({ endpoints: { added, changed, parked }, waiting: left }: ReloadReport): string[] {
+  const lines: string[] = [];
+  if (added.length > 0) lines.push(`webhook endpoints new: ${added.join(", ")}`);
+  if (changed.length > 0) lines.push(`webhook endpoints changed, with what they are owed: ${changed.join(", ")}`);
+  for (const name of parked) {
+    const deliveries = left.get(name) ?? 0;
+    let waiting = `${inWords(deliveries)} deliveries wait`;
+    if (deliveries < 2) waiting = deliveries === 1 ? "1 delivery waits" : "nothing waits";
+    lines.push(`webhook endpoint ${name} is not configured any more, it is parked: ${waiting} for it`);
+  }
+  return lines;
 }
 
 /** What an operator can mend, in words; `undefined`: it is a bug. */

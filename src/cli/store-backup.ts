@@ -9,6 +9,7 @@ import { type FileFlags, type Place, pidFileFor } from "./broker-flags.ts";
 import { askBroker, controlPathOf } from "./control.ts";
 import type { Progress } from "./control-protocol.ts";
 import { runningBroker } from "./pid-file.ts";
+import { progressLines } from "./progress.ts";
 import { directoryFor, outsideFailure } from "./store-place.ts";
 import { bytesInWords } from "./table.ts";
 import type { ExitCode, Terminal } from "./terminal.ts";
@@ -85,15 +86,4 @@ async function copyFolder(
   } finally {
     folder?.close();
   }
-}
-
-/** A line for each tenth. */
-function progressLines(terminal: Terminal): (progress: Progress) => void {
-  let shown = 0;
-  return ({ done, total }) => {
-    const tenth = total === 0 ? 0 : Math.floor((done / total) * 10);
-    if (tenth <= shown || tenth >= 10) return;
-    shown = tenth;
-    terminal.print(`${tenth * 10} %`);
-  };
 }

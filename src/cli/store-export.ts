@@ -1,5 +1,5 @@
 /** `hookmq store export`: all that can be read of a data folder, a line of JSON each. Writes nothing there. */
-import { createWriteStream, existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -7,6 +7,7 @@ import { type DataFolderForReading, dataFileOf, openForReading, StoreUnusable } 
 import { exportRecords } from "../store/export.ts";
 import { faultsOfFolder, salvageInto } from "../store/salvage.ts";
 import type { Place } from "./broker-flags.ts";
+import { RecordOutput } from "./record-output.ts";
 import { directoryFor, outsideFailure, type StoreFlags } from "./store-place.ts";
 import { inWords } from "./table.ts";
 import type { ExitCode, Terminal } from "./terminal.ts";
@@ -15,9 +16,6 @@ export interface ExportParts extends Place {
   terminal: Terminal;
   stdout: NodeJS.WritableStream;
 }
-
-/** Gathered before it is written. */
-const chunkBytes = 64 * 1024;
 
 /** `target`: a file that does not exist yet, or `-` for the standard output. */
 export async function storeExport(target: string, flags: StoreFlags, parts: ExportParts): Promise<ExitCode> {
@@ -32,12 +30,10 @@ export async function storeExport(target: string, flags: StoreFlags, parts: Expo
   let source: Source | undefined;
   try {
     source = openSource(directory, file === undefined ? tmpdir() : path.dirname(file), terminal);
-    const output = file === undefined ? stdout : createWriteStream(file, { flags: "wx", mode: 0o600 });
-    const records = await writeRecords(source.database, output);
-    if (file !== undefined) {
-      await new Promise<void>((resolve) => output.end(resolve));
-      terminal.print(`${inWords(records)} records written to ${file}`);
-    }
+    const output = new RecordOutput(file, stdout);
+    for (const record of exportRecords(source.database)) await output.add(record);
+    await output.end();
+    if (file !== undefined) terminal.print(`${inWords(output.records)} records written to ${file}`);
     return source.isWhole ? 0 : 1;
   } catch (error) {
     terminal.complain(outsideFailure(error));
@@ -93,30 +89,4 @@ function openSource(directory: string, folder: string, terminal: Terminal): Sour
     close();
     throw error;
   }
-}
-
-/** Resolves with how many, when all is written. */
-async function writeRecords(database: DatabaseSync, output: NodeJS.WritableStream): Promise<number> {
-  let records = 0;
-  let text = "";
-  for (const record of exportRecords(database)) {
-    text += `${JSON.stringify(record)}\n`;
-    records++;
-    if (text.length < chunkBytes) continue;
-    await write(output, text);
-    text = "";
-  }
-  await write(output, text);
-  return records;
-}
-
-function write(output: NodeJS.WritableStream, text: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    output.once("error", reject);
-    output.write(text, (error) => {
-      output.off("error", reject);
-      if (error) reject(error);
-      else resolve();
-    });
-  });
 }

@@ -12,6 +12,7 @@
 import { closeSync, openSync, rmSync } from "node:fs";
 import { backup, type DatabaseSync, type StatementSync } from "node:sqlite";
 import type { Clock, Timer } from "../base/clock.ts";
+import { Histogram } from "../base/histogram.ts";
 import type { Logger } from "../base/log.ts";
 import type { BrokerChange, Change, DeliveryChange } from "./change.ts";
 import {
@@ -84,6 +85,10 @@ interface Shortage extends Failure {
 /** Batches of one source may build on each other; those of two do not. */
 type Source = "broker" | "webhooks";
 
+const commitSecondsBounds = [
+  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
+];
+
 export class SqliteStore implements Engine {
   private readonly folder: DataFolder;
   private readonly database: DatabaseSync;
@@ -114,6 +119,8 @@ export class SqliteStore implements Engine {
   private backingUp: Promise<void> | undefined;
   private readonly moment: (moment: CommitMoment) => void;
   private readonly lost: (error: Error) => void;
+  /** How long transactions took until they were safe, for metrics. */
+  readonly commitSeconds = new Histogram(commitSecondsBounds);
   trouble: string | undefined;
   onTrouble: Store["onTrouble"];
 
@@ -260,6 +267,7 @@ export class SqliteStore implements Engine {
   }
 
   private writeNext(): void {
+    const since = performance.now();
     const group = this.takeGroup();
     const { damaged } = this;
     const shortage = damaged === undefined ? this.shortage() : undefined;
@@ -273,11 +281,12 @@ export class SqliteStore implements Engine {
     });
     if (this.write(writable) && failure === undefined) this.hasSucceeded();
     this.refuseWhatBuildsOn(group);
-    if (this.sync === "commit" && group.some(isAwaited)) this.syncThenTell(group);
-    else this.tell(group);
+    if (this.sync === "commit" && group.some(isAwaited)) return this.syncThenTell(group, since);
+    this.commitSeconds.observe((performance.now() - since) / 1000);
+    this.tell(group);
   }
 
-  private syncThenTell(group: readonly Batch[]): void {
+  private syncThenTell(group: readonly Batch[], since: number): void {
     this.unsynced = group;
     this.syncing = new Promise((resolve) => {
       this.folder.syncLog((error) => {
@@ -285,6 +294,7 @@ export class SqliteStore implements Engine {
         // Somebody could not wait so long, and it is over already.
         if (this.unsynced !== group) return;
         this.hasSynced(error);
+        this.commitSeconds.observe((performance.now() - since) / 1000);
         if (this.waiting.length > 0) this.flushing ??= setImmediate(() => this.flush());
         else this.freeSoon(freeingDelayMs);
       });
@@ -440,7 +450,7 @@ export class SqliteStore implements Engine {
   /** What nobody waits for. */
   private syncSoon(): void {
     this.syncTimer = undefined;
-    if (this.unsynced === undefined) this.syncThenTell([]);
+    if (this.unsynced === undefined) this.syncThenTell([], performance.now());
     // What is being synced now may have begun before the last of it was written.
     else this.syncTimer = this.clock.after(syncIntervalMs, () => this.syncSoon());
   }

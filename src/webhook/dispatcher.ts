@@ -7,9 +7,10 @@ import type { Logger } from "../base/log.ts";
 import type { DeadLetter, DeliveryStore, SliceLimits, StoredDelivery } from "../store/deliveries.ts";
 import type { Sender } from "./attempt.ts";
 import type { EndpointFigures } from "./endpoint.ts";
+import type { EndpointMetricsFigures } from "./endpoint-metrics.ts";
 import { type EndpointOptions, plainRequest, type WebhookOptions } from "./options.ts";
 import { Endpoint } from "./endpoint.ts";
-import { type OperationAnswer, operate } from "./operate.ts";
+import { type AnyAnswer, operate } from "./operate.ts";
 import type { Operation } from "./operations.ts";
 
 export interface DispatcherParts {
@@ -29,10 +30,14 @@ export interface DispatcherParts {
 export class Dispatcher {
   private readonly parts: DispatcherParts;
   private readonly endpoints = new Map<string, Endpoint>();
+  private options: WebhookOptions;
+  /** Being stopped to go on with other options: what comes meanwhile is read from the store then. */
+  private readonly changing = new Set<string>();
 
   constructor(parts: DispatcherParts) {
     this.parts = parts;
     const { options, createSender } = parts;
+    this.options = options;
     for (const endpoint of options.endpoints) {
       const sender = endpoint.enable ? createSender(endpoint) : undefined;
       this.endpoints.set(endpoint.name, this.create(endpoint, sender));
@@ -57,6 +62,7 @@ export class Dispatcher {
   accept(deliveries: readonly StoredDelivery[]): void {
     const touched = new Set<Endpoint>();
     for (const stored of deliveries) {
+      if (this.changing.has(stored.owed.endpoint)) continue;
       const endpoint = this.endpointOf(stored.owed.endpoint);
       endpoint.accept(stored);
       touched.add(endpoint);
@@ -68,19 +74,49 @@ export class Dispatcher {
     return Array.from(this.endpoints.values(), (endpoint) => endpoint.figures());
   }
 
+  metrics(): EndpointMetricsFigures[] {
+    return Array.from(this.endpoints, ([name, { metrics }]) => metrics.figures(name));
+  }
+
   /** Of one endpoint, oldest first, behind position `after`. */
   deadLetters(endpoint: string, after: number, limits: SliceLimits): DeadLetter[] {
     return this.storeOf(endpoint).deadLetters(endpoint, after, limits);
   }
 
   /** For an operator. Called after `resume`. */
-  operate(operation: Operation): OperationAnswer | Promise<OperationAnswer> {
+  operate(operation: Operation): AnyAnswer | Promise<AnyAnswer> {
     return operate(operation, this.endpoints);
   }
 
   /** Sends for at most so long what can be sent at once; the rest stays owed. Closes every connection. */
   async stop(graceMs: number): Promise<void> {
     await Promise.all(Array.from(this.endpoints.values(), (endpoint) => endpoint.stop(graceMs)));
+  }
+
+  /** Resolves when the endpoints are at work with these options. What they are owed stays theirs. */
+  async reconfigure(options: WebhookOptions): Promise<void> {
+    const before = new Map(this.options.endpoints.map((endpoint) => [endpoint.name, endpoint]));
+    const after = new Map(options.endpoints.map((endpoint) => [endpoint.name, endpoint]));
+    const names = new Set([...before.keys(), ...after.keys(), ...this.endpoints.keys()]);
+    const changed = [...names].filter((name) => JSON.stringify(before.get(name)) !== JSON.stringify(after.get(name)));
+    const senders = new Map<string, Sender>();
+    for (const name of changed) {
+      const endpoint = after.get(name);
+      if (endpoint?.enable === true) senders.set(name, this.parts.createSender(endpoint));
+    }
+    for (const name of changed) this.changing.add(name);
+    await Promise.all(changed.map((name) => this.endpoints.get(name)?.stop(0)));
+    this.options = options;
+    for (const name of changed) {
+      this.changing.delete(name);
+      const endpoint = this.create(after.get(name) ?? { ...notConfigured, name }, senders.get(name));
+      this.endpoints.set(name, endpoint);
+      const stored = this.storeOf(name)
+        .endpoints()
+        .find((candidate) => candidate.endpoint === name);
+      if (stored !== undefined) endpoint.resume(stored);
+      endpoint.pump();
+    }
   }
 
   /** One that was taken out of the configuration since sends nothing: what it is owed waits until it is too old. */
@@ -99,8 +135,8 @@ export class Dispatcher {
   }
 
   private storeOf(name: string): DeliveryStore {
-    const { options, durable, volatile } = this.parts;
-    const endpoint = options.endpoints.find((candidate) => candidate.name === name);
+    const { durable, volatile } = this.parts;
+    const endpoint = this.options.endpoints.find((candidate) => candidate.name === name);
     return endpoint?.durability === "memory" ? volatile : durable;
   }
 }

@@ -30,6 +30,7 @@ import { closedBreaker, next, probe, readBreaker, readPaused, writeBreaker } fro
 import { BurstLog } from "./burst-log.ts";
 import { DeadLetters } from "./dead-letters.ts";
 import { deadline, due, expire, settle, start } from "./delivery.ts";
+import { EndpointMetrics } from "./endpoint-metrics.ts";
 import { Ledger } from "./ledger.ts";
 import {
   clientEventsShare,
@@ -121,6 +122,7 @@ export class Endpoint {
   private readonly parts: Record<QueuePart, Part>;
   private readonly count = { accepted: 0, delivered: 0, dead: 0, dropped: 0, expired: 0, attempts: 0 };
   private readonly droppedBy = { drop_oldest: 0, drop_newest: 0 };
+  readonly metrics = new EndpointMetrics();
 
   constructor({ options, clock, sender, random, log, store, isParked }: EndpointParts) {
     this.options = options;
@@ -401,6 +403,7 @@ export class Endpoint {
 
   private settle(entry: Entry, attempting: Attempting, outcome: Outcome): void {
     const now = this.clock.now();
+    this.metrics.attempted(outcome, now - attempting.startedAt);
     const before = { breaker: this.breaker, heldUntil: this.heldUntil };
     this.breaker = next(before.breaker, outcome, { now, poolSize: this.options.poolSize });
     if ("retryAfterMs" in outcome && outcome.retryAfterMs > 0) {
@@ -435,6 +438,7 @@ export class Endpoint {
     const { position } = entry;
     switch (delivery.state) {
       case "delivered":
+        this.metrics.delivered(this.clock.now() - owed.acceptedAt);
         this.end("delivered", { ...owed, bodyBytes: owed.body.length, position });
         break;
       case "expired":

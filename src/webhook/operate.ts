@@ -1,15 +1,16 @@
 /** Answers what an operator asks of the endpoints. What cannot be done is answered too, in words. */
 import { StoreUnavailable } from "../store/store.ts";
 import type { Endpoint } from "./endpoint.ts";
-import type { Operation, OperationRefusal, OperationResults } from "./operations.ts";
+import type { Operation, OperationAnswer, OperationRefusal } from "./operations.ts";
 import { type EventName, eventNames } from "./options.ts";
 
-export type OperationAnswer = OperationResults[Operation["what"]] | OperationRefusal;
+/** What comes back for one operation or another. */
+export type AnyAnswer = OperationAnswer<Operation["what"]>;
 
 export function operate(
   operation: Operation,
   endpoints: ReadonlyMap<string, Endpoint>,
-): OperationAnswer | Promise<OperationAnswer> {
+): AnyAnswer | Promise<AnyAnswer> {
   try {
     if (operation.what === "endpoints") return Array.from(endpoints.values(), (endpoint) => endpoint.report());
     const endpoint = endpoints.get(operation.endpoint);
@@ -28,7 +29,7 @@ export function operate(
 function operateOn(
   endpoint: Endpoint,
   operation: Exclude<Operation, { what: "endpoints" }>,
-): OperationAnswer | Promise<OperationAnswer> {
+): AnyAnswer | Promise<AnyAnswer> {
   switch (operation.what) {
     case "pause":
       endpoint.pause();

@@ -52,6 +52,13 @@ export interface OperationRefusal {
   message: string;
 }
 
+/** What comes back for operations of this kind. */
+export type OperationAnswer<What extends Operation["what"]> = OperationResults[What] | OperationRefusal;
+
+export function isRefusal(answer: unknown): answer is OperationRefusal {
+  return typeof answer === "object" && answer !== null && "refused" in answer;
+}
+
 export interface Page<Item> {
   items: Item[];
   /** `after` of the next page; `undefined`: this was the last. */

@@ -40,15 +40,23 @@ interface When {
 
 export class Outbox implements Tap {
   private readonly clock: Clock;
-  private readonly rules: Rules;
+  private readonly random: () => number;
+  private rules: Rules;
   private readonly ulid: (now: Instant) => string;
-  private readonly audiences: ReadonlyMap<EventName, readonly Audience[]>;
+  private audiences: ReadonlyMap<EventName, readonly Audience[]>;
 
   constructor({ options, clock, random }: { options: WebhookOptions; clock: Clock; random: () => number }) {
     this.clock = clock;
+    this.random = random;
     this.rules = new Rules(options, random);
     this.ulid = createUlidSource(random);
-    this.audiences = new Map(eventNames.map((event) => [event, this.rules.audiences(event)]));
+    this.audiences = audiencesOf(this.rules);
+  }
+
+  /** By other rules from here on. The broker must then be told: it remembers what `interest` has said. */
+  reconfigure(options: WebhookOptions): void {
+    this.rules = new Rules(options, this.random);
+    this.audiences = audiencesOf(this.rules);
   }
 
   interest(topicName: string): MessageInterest | undefined {
@@ -197,4 +205,8 @@ function orderKeyOf({ orderBy }: Recipient, happening: Happening, deliveryId: st
 function short(text: string): string {
   if (text.length <= orderKeyLengthMax) return text;
   return createHash("sha256").update(text).digest("base64url");
+}
+
+function audiencesOf(rules: Rules): ReadonlyMap<EventName, readonly Audience[]> {
+  return new Map(eventNames.map((event) => [event, rules.audiences(event)]));
 }

@@ -11,7 +11,7 @@ interface Shown {
 }
 
 /** Commands that have commands. */
-const groups = new Set(["store"]);
+const groups = new Set(["store", "webhook", "webhook dead-letters"]);
 const shown = pages.flatMap(commandsOf);
 const flagsOf = new Map<string, ReadonlySet<string>>();
 
@@ -39,10 +39,13 @@ function commandsOf(page: string): Shown[] {
   return [...lines, ...quoted].flatMap((line) => {
     const match = /^(?:[A-Z_]+=\S+ )*(?:npx )?(?:hookmq|emqx-edge) (\S+)(.*)$/.exec(line.trim());
     if (match === null || match[1] === "…") return [];
-    const [, first, afterFirst] = match;
-    const inGroup = groups.has(first) ? /^ (\w+)(.*)$/.exec(afterFirst) : null;
-    const command = inGroup === null ? first : `${first} ${inGroup[1]}`;
-    const rest = inGroup === null ? afterFirst : inGroup[2];
+    let [, command, rest] = match;
+    while (groups.has(command)) {
+      const inGroup = /^ ([\w-]+)(.*)$/.exec(rest);
+      if (inGroup === null) break;
+      command = `${command} ${inGroup[1]}`;
+      rest = inGroup[2];
+    }
     // What follows `#` is for the reader; what stands in quotes is a value.
     const words = rest
       .replace(/'[^']*'|"[^"]*"/g, "value")

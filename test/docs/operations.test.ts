@@ -8,8 +8,10 @@ import { Broker } from "../../src/broker/broker.ts";
 import * as brokerLimits from "../../src/broker/limits.ts";
 import { diskFiles } from "../../src/base/hocon/files.ts";
 import { loadSettings } from "../../src/config/load.ts";
+import { metricFamilies } from "../../src/metrics.ts";
 import { MemoryStore } from "../../src/store/memory.ts";
 import * as storeLimits from "../../src/store/limits.ts";
+import { EndpointMetrics } from "../../src/webhook/endpoint-metrics.ts";
 import * as webhookLimits from "../../src/webhook/limits.ts";
 import { pages, read, root, rows, section, unquoted } from "./markdown.ts";
 
@@ -77,6 +79,14 @@ test("lines of the log that are quoted are said somewhere", () => {
   const quoted = rows(section(page, "Log")).map(([text]) => unquoted(text));
   expect(quoted.length).toBeGreaterThan(3);
   expect(quoted.filter((text) => !source.includes(text))).toEqual([]);
+});
+
+test("the metrics, each with its type, and the classes of attempts", () => {
+  const told = rows(section(page, "Metrics")).map(([name, type]) => `${unquoted(name)} ${type}`);
+  const families = metricFamilies({ endpoints: [], attempts: [], storeCommitSeconds: undefined });
+  expect(told).toEqual(families.map(({ name, type }) => `${name} ${type}`));
+  const classes = Object.keys(new EndpointMetrics().figures("").attempts);
+  expect(section(page, "Metrics")).toContain(`\`class\`: ${classes.map((kind) => `\`${kind}\``).join(", ")} |`);
 });
 
 test("every dependency has its line in docs/dependencies.md, and every line its dependency", () => {

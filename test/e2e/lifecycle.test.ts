@@ -9,7 +9,7 @@ import { encodePacket } from "../../src/mqtt/codec.ts";
 import { TestClient } from "../support/client.ts";
 import { connectMqttJs, Inbox } from "./support/mqtt-js.ts";
 import { endsInTime, launcher, listening, type Place, test } from "./support/place.ts";
-import { deadPort } from "./support/receivers.ts";
+import { deadPort, GoodReceiver } from "./support/receivers.ts";
 import { olderNode } from "./support/witness.ts";
 
 const serverShuttingDown = 0x8b;
@@ -228,6 +228,46 @@ describe.concurrent("reload", () => {
     const other = place.write("other/other.conf", "mqtt.max_packet_size = 7000");
     assert.equal(await place.hookmq(["reload", "--conf", path.relative(place.folder, other)]).exitCode(), 0);
     assert.equal(await packetBytesMax(broker.port), 7000);
+  });
+
+  test("takes over the webhooks: who is new is told, who is gone keeps what it is owed, a faulty file changes nothing", async ({
+    place,
+  }) => {
+    const old = await deadPort();
+    const receiver = await GoodReceiver.listen(place);
+    const { port } = await place.startBroker(webhookOf(old, "on_message_publish"));
+    const client = await connectMqttJs(place, port);
+    await client.publishAsync("a", "to the old one", { qos: 1 });
+
+    const file = (endpoints: string) => `listeners.tcp.bind = "127.0.0.1:0"\nwebhook.endpoints { ${endpoints} }`;
+    const lake = `lake { url = "http://127.0.0.1:${receiver.port}", events = [{ event = on_message_publish }] }`;
+    place.write("nanomq.conf", file(lake));
+    const reload = place.hookmq(["reload"]);
+    assert.equal(await reload.exitCode(), 0, reload.stderr.join("\n"));
+    assert.deepEqual(reload.stdout, [
+      "reload succeed!",
+      "webhook endpoints new: lake",
+      "webhook endpoint default is not configured any more, it is parked: 1 delivery waits for it",
+    ]);
+    // The connection is the same, and so is the topic whose route was remembered.
+    await client.publishAsync("a", "to the new one", { qos: 1 });
+    await receiver.has(({ body }) => body.includes("to the new one"));
+
+    place.write("nanomq.conf", file(lake.replace("event =", "evnt =")));
+    const faulty = place.hookmq(["reload"]);
+    assert.equal(await faulty.exitCode(), 1);
+    await faulty.complaint(/evnt/);
+    await client.publishAsync("a", "still to the new one", { qos: 1 });
+    await receiver.has(({ body }) => body.includes("still to the new one"));
+
+    // Under other options it goes on as the same.
+    place.write("nanomq.conf", file(lake.replace("url", "body.encoding = base64, url")));
+    const changed = place.hookmq(["reload"]);
+    assert.equal(await changed.exitCode(), 0);
+    assert.equal(changed.stdout[1], "webhook endpoints changed, with what they are owed: lake");
+    await client.publishAsync("a", "encoded", { qos: 1 });
+    await receiver.has(({ body }) => body.includes(Buffer.from("encoded").toString("base64")));
+    assert.ok(!receiver.requests.some(({ body }) => body.includes("to the old one")));
   });
 
   test("of a file with mistakes changes nothing, exit 1", async ({ place }) => {
