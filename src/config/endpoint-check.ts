@@ -3,6 +3,7 @@ import type { Files } from "../base/hocon/files.ts";
 import type { HoconObject, HoconValue, Problem } from "../base/hocon/value.ts";
 import { valueAt } from "../base/hocon/value.ts";
 import { CertificateFault, readCertificates } from "../webhook/certificates.ts";
+import { EgressGuard } from "../webhook/egress.ts";
 import { below } from "./fit.ts";
 import type { EndpointKeys } from "./sections/webhook.ts";
 import { isHttps, toTls } from "./settings.ts";
@@ -19,7 +20,25 @@ export interface EndpointCheck {
 }
 
 export function checkEndpoint(check: EndpointCheck): { errors: Problem[]; warnings: Problem[] } {
-  return { errors: [...tlsErrors(check), ...authErrors(check)], warnings: [...tlsWarnings(check)] };
+  // What has a mistake in it is told already, and its value is none.
+  if (hasMistake(check.tree)) return { errors: [], warnings: [] };
+  return {
+    errors: [...tlsErrors(check), ...authErrors(check)],
+    warnings: [...tlsWarnings(check), ...egressWarnings(check)],
+  };
+}
+
+function hasMistake(value: HoconValue): boolean {
+  switch (value.kind) {
+    case "broken":
+      return true;
+    case "list":
+      return value.items.some(hasMistake);
+    case "object":
+      return [...value.fields.values()].some((field) => hasMistake(field.value));
+    default:
+      return false;
+  }
 }
 
 function* tlsErrors({ keys, tree, path: where, files, folder }: EndpointCheck): Iterable<Problem> {
@@ -53,7 +72,7 @@ function* authErrors({ keys: { auth }, tree, path: where }: EndpointCheck): Iter
     yield { at: at("basic"), what: `${below(where, "auth.basic.username")} is missing`, expected: "user name" };
   }
   for (const key of isOAuth2 ? oauth2Needs : []) {
-    if (oauth2[key] !== undefined || valueAt(tree, ["auth", "oauth2", key])?.kind === "broken") continue;
+    if (oauth2[key] !== undefined) continue;
     yield { at: at("oauth2"), what: `${below(where, `auth.oauth2.${key}`)} is missing` };
   }
 }
@@ -69,6 +88,14 @@ function* tlsWarnings({ keys, tree, path: where }: EndpointCheck): Iterable<Prob
   if (toTls(keys, "/").verifiesPeer) return;
   const [name, at] = written(tree, ["tls", "verify_peer"], ["ssl", "verify_peer"]);
   yield { at: at.at, what: `${below(where, name)} = false: whoever answers is taken for the receiver` };
+}
+
+/** A name is judged when it is connected to; an address in the URL is known now. */
+function* egressWarnings({ keys: { url, egress }, tree, path: where }: EndpointCheck): Iterable<Problem> {
+  const fault = new EgressGuard(egress).faultOf(new URL(url).hostname.replace(/^\[(.*)\]$/, "$1"));
+  if (fault === undefined) return;
+  const at = valueAt(tree, ["url"])?.at ?? tree.at;
+  yield { at, what: `${below(where, "url")}: ${fault.message}: every delivery becomes a dead letter` };
 }
 
 /** The first of these keys that is written, and where. */

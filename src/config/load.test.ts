@@ -596,6 +596,33 @@ describe("webhook", () => {
     assert.match(errorsOf(webhookWith(`secrets = [${nine}]`)).join(), /8 of them at most$/);
   });
 
+  test("an address in the URL that egress refuses is warned of", () => {
+    const text = 'webhook { url = "http://0.0.0.0:8888", events = [{event = on_client_connack}] }';
+    assert.deepEqual(warningsOf(text), [
+      "nanomq.conf:1:17: webhook.url: egress = guarded does not let connect to 0.0.0.0: every delivery becomes a dead letter",
+    ]);
+  });
+
+  test("a substitution without a value is one mistake in every key of a request", () => {
+    for (const key of [
+      "egress",
+      "tls",
+      "tls.cacertfile",
+      "auth",
+      "auth.bearer",
+      "auth.oauth2.token_url",
+      "secret",
+      "proxy",
+    ]) {
+      const text = `webhook {\n url = "https://h", events = [{event = on_client_connack}]\n ${key} = \${NOT_SET}\n }`;
+      assert.deepEqual(
+        errorsOf(text).map((error) => error.split("; ")[0]?.replace(/^\S+ /, "")),
+        ["${NOT_SET} has no value"],
+        key,
+      );
+    }
+  });
+
   test("egress is a word, or the ranges that are allowed", () => {
     const egressOf = (keys: string) =>
       endpointOf(`webhook { url = "http://h", events = [{event = on_client_connack}]\n ${keys} }`).request.egress;

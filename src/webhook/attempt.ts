@@ -7,7 +7,6 @@ import type { Logger } from "../base/log.ts";
 import type { Attempting } from "./delivery.ts";
 import type { EndpointOptions } from "./options.ts";
 import type { AttemptFacts, Outcome } from "./outcome.ts";
-import type { RequestHead } from "./request-head.ts";
 import { assert } from "../base/assert.ts";
 import { Client, type Dispatcher } from "undici";
 import {
@@ -26,7 +25,7 @@ import { Certificates } from "./certificates.ts";
 import { Compressor } from "./compression.ts";
 import { type Approach, approachTo, unusableConnector } from "./connector.ts";
 import { EgressGuard, type Resolve } from "./egress.ts";
-import { requestHead } from "./request-head.ts";
+import { requestHead, withDefaults } from "./request-head.ts";
 import { Signatures } from "./signature.ts";
 
 /** Is told how an attempt ended. */
@@ -62,7 +61,9 @@ class HttpSender implements Sender {
   private readonly clock: Clock;
   private readonly bursts: BurstLog;
   private readonly url: URL;
-  private readonly head: RequestHead;
+  /** Of every request, as the way there asks for them. */
+  private readonly path: string;
+  private readonly headers: readonly string[];
   /** Each `undefined` where nothing is configured for it: then an attempt goes straight to a connection. */
   private readonly signatures: Signatures | undefined;
   private readonly compressor: Compressor | undefined;
@@ -84,13 +85,15 @@ class HttpSender implements Sender {
     this.clock = clock;
     this.bursts = new BurstLog(clock, log);
     this.url = new URL(options.url);
-    this.head = requestHead(options, version);
     const { secrets, egress, tls, auth, compression } = options.request;
     this.guard = new EgressGuard(egress, resolve);
     if (tls.authorityFile !== undefined || tls.certificateFile !== undefined) {
       this.certificates = new Certificates(tls, { endpoint: options.name, log, now: clock.monotonic() });
     }
     this.approach = this.approachOf(this.url);
+    const { path, headers } = requestHead(options, version);
+    this.path = this.approach.pathPrefix + path;
+    this.headers = withDefaults(headers, this.approach.headers);
     if (secrets.length > 0) this.signatures = new Signatures(secrets);
     if (compression !== "none") this.compressor = new Compressor(compression);
     if (auth.kind === "oauth2") {
@@ -183,8 +186,6 @@ class HttpSender implements Sender {
 
   private requestOf({ delivery, body, encoding, authorization }: Posting): Dispatcher.DispatchOptions {
     const { owed, attempts, startedAt } = delivery;
-    const { path, headers } = this.head;
-    const { pathPrefix, headers: ofTheWay } = this.approach;
     const timestamp = `${Math.floor(startedAt / 1000)}`;
     const ours = ["webhook-id", owed.deliveryId, "webhook-timestamp", timestamp, "x-webhook-attempt", `${attempts}`];
     if (this.signatures !== undefined) {
@@ -192,7 +193,7 @@ class HttpSender implements Sender {
     }
     if (encoding !== undefined) ours.push("content-encoding", encoding);
     if (authorization !== undefined) ours.push("authorization", authorization);
-    return { method: "POST", path: pathPrefix + path, headers: headers.concat(ofTheWay, ours), body };
+    return { method: "POST", path: this.path, headers: this.headers.concat(ours), body };
   }
 
   /** It is ignored; the log counts how often. */

@@ -200,6 +200,16 @@ describe("a proxy", () => {
     assert.deepEqual(requests, [`POST http://hooks.test:81/a?b=c hooks.test:81 ${basic}`]);
   });
 
+  test("is given the host that is configured, once", async () => {
+    const request = { ...plainRequest, proxy: await proxyServer() };
+    const headers = [["Host", "inner.test"]] as const;
+    const options = endpointOptions({ url: "http://hooks.test/", attemptTimeoutMs: 2_000, headers, request });
+    const sender = createSender(options, { clock: systemClock, version: "1", log: silentLogger, resolve });
+    opened.push(() => sender.close());
+    assert.equal((await attempt(sender)).excerpt, "by proxy");
+    assert.deepEqual(requests, [`POST http://hooks.test/ inner.test ${basic}`]);
+  });
+
   for (const [status, outcome] of [
     [407, { kind: "auth", reason: "proxy_status_407", retryAfterMs: 0 }],
     [502, { kind: "endpoint", reason: "proxy", retryAfterMs: 0 }],

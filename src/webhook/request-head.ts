@@ -49,6 +49,13 @@ export function requestHead({ name, url, headers, request }: EndpointOptions, ve
   return { path: pathname + search, headers: [...configured, ...added].flat() };
 }
 
+/** Names and values in turn; `added` are those that nothing says yet. */
+export function withDefaults(headers: readonly string[], added: readonly string[]): readonly string[] {
+  const given = new Set(headers.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase()));
+  const isNew = (index: number) => !given.has(added[index - (index % 2)]!.toLowerCase());
+  return [...headers, ...added.filter((_, index) => isNew(index))];
+}
+
 /** A token, and a value without CR, LF or NUL that Latin-1 can spell. [RFC 9110 5.1] [RFC 9110 5.5] */
 function isHeader(name: string, value: string): boolean {
   return /^[!#$%&'*+.^_`|~\w-]+$/.test(name) && /^[\t\x20-\x7e\x80-\xff]*$/.test(value);

@@ -100,8 +100,7 @@ describe("a signature", () => {
     assert.equal(second, sign([published], "{}"));
   });
 
-  test("by the key that the specification's own tools make is read", () => {
-    // 64 bytes: seed and public key, as Svix spells its keys.
+  test("by a key of 64 bytes is made when both halves are of one key", () => {
     const secret = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
     assert.equal(secretFault(secret), undefined);
   });
