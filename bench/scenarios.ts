@@ -67,6 +67,9 @@ const silenceMsMax = 10_000;
 const durableRate = 2_000;
 const backlogPublishers = 50;
 const everyEvent = "bench/#";
+const isolationRate = 100;
+const isolatedReceivers = 8;
+const isolatedPaths = Array.from({ length: isolatedReceivers }, (_, i) => `${i}`);
 const eventsPerRequest = [
   { variant: "one a request", batchEvents: undefined, outstandingMax: webhookOutstandingMax },
   { variant: "100 a request", batchEvents: 100, outstandingMax: 10 * webhookOutstandingMax },
@@ -171,6 +174,26 @@ export const scenarios: readonly Scenario[] = [
           figures,
           job: flow(settings, cell, { shape: "pairs", publishers: 10, subscribers: 10, batch: 1, rate: webhookRate }),
           webhook: { topicFilter, sink },
+        })),
+      ),
+  },
+  {
+    name: "webhook-isolation",
+    says: `10 pairs at ${isolationRate} messages a second (QoS 1): without endpoints, with ${isolatedReceivers} that answer, with a black hole and one of ten seconds beside them`,
+    peers: oursWithAndWithoutDisk,
+    runs: 5,
+    cells: (settings) =>
+      typicalEvent(settings).flatMap((cell) =>
+        isolation.map(({ variant, paths, figures }) => ({
+          ...cell,
+          variant,
+          figures,
+          job: flow(settings, cell, { shape: "pairs", publishers: 10, subscribers: 10, batch: 1, rate: isolationRate }),
+          webhook: {
+            topicFilter: paths.length === 0 ? "elsewhere/#" : everyEvent,
+            paths: paths.length === 0 ? undefined : paths,
+            sink: { answers: "by-path" as const, receivers: isolatedReceivers, expectsAll: paths.length > 0 },
+          },
         })),
       ),
   },
@@ -338,6 +361,20 @@ const ofBacklog: readonly FigureName[] = [
   "residentMibDraining",
 ];
 const mqttLatency: readonly FigureName[] = ["ackMicrosP50", "ackMicrosP99", "latencyMicrosP50", "latencyMicrosP99"];
+
+const isolation: readonly { variant: string; paths: readonly string[]; figures: readonly FigureName[] }[] = [
+  { variant: "no endpoint", paths: [], figures: mqttLatency },
+  {
+    variant: `${isolatedReceivers} answer`,
+    paths: isolatedPaths,
+    figures: [...mqttLatency, "eventMicrosP50", "eventMicrosP99"],
+  },
+  {
+    variant: `${isolatedReceivers} answer, 2 do not`,
+    paths: [...isolatedPaths, "never", "slow"],
+    figures: [...mqttLatency, "eventMicrosP50", "eventMicrosP99"],
+  },
+];
 
 const webhookEffects: readonly {
   variant: string;

@@ -95,7 +95,7 @@ class Flow implements ArrivalLedger, SendLedger {
     this.sending = false;
 
     await this.watch(Number.POSITIVE_INFINITY);
-    const events = await this.sink?.finish(job.sink!.expectsAll ? this.sent : 0);
+    const events = await this.sink?.finish(job.sink!.expectsAll ? this.sent * (job.sink!.receivers ?? 1) : 0);
     return this.result(begin, end, events);
   }
 
@@ -229,7 +229,11 @@ class Flow implements ArrivalLedger, SendLedger {
     const micros = end.micros - begin.micros;
     const deliveries = end.received - begin.received;
     const perSecond = (deliveries * 1e6) / micros;
-    const lost = this.owed() + (job.shape !== "to-webhook" && job.sink?.expectsAll ? this.sent - events!.received : 0);
+    const lost =
+      this.owed() +
+      (job.shape !== "to-webhook" && job.sink?.expectsAll
+        ? this.sent * (job.sink.receivers ?? 1) - events!.received
+        : 0);
     const toWebhook = job.shape === "to-webhook";
     const generatorCpuMicros = end.generatorCpuMicros - begin.generatorCpuMicros;
     const brokerCpuMicros = begin.broker && end.broker && (end.broker.cpuSeconds - begin.broker.cpuSeconds) * 1e6;

@@ -4,10 +4,10 @@
  */
 export class HttpRequests {
   private pending: Buffer = Buffer.alloc(0);
-  private readonly request: (body: Buffer) => void;
+  private readonly request: (body: Buffer, path: string) => void;
 
   /** `request` gets each body; its bytes hold until it returns. */
-  constructor(request: (body: Buffer) => void) {
+  constructor(request: (body: Buffer, path: string) => void) {
     this.request = request;
   }
 
@@ -18,9 +18,10 @@ export class HttpRequests {
       const headEnd = bytes.indexOf("\r\n\r\n", at);
       if (headEnd < 0) break;
       const bodyAt = headEnd + 4;
-      const bodyEnd = bodyAt + contentLength(bytes.toString("latin1", at, headEnd));
+      const head = bytes.toString("latin1", at, headEnd);
+      const bodyEnd = bodyAt + contentLength(head);
       if (bodyEnd > bytes.length) break;
-      this.request(bytes.subarray(bodyAt, bodyEnd));
+      this.request(bytes.subarray(bodyAt, bodyEnd), head.slice("POST ".length, head.indexOf(" HTTP/")));
       at = bodyEnd;
     }
     this.pending = at === bytes.length ? empty : Buffer.from(bytes.subarray(at));

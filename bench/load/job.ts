@@ -71,8 +71,13 @@ export interface DrainJob extends Target {
 
 export interface SinkJob {
   port: number;
-  /** `ok`: 200 at once. `never`: the request is read, and that is all. */
-  answers: "ok" | "never";
+  /**
+   * `ok`: 200 at once. `never`: the request is read, and that is all. `by-path`: `/never` as that, `/slow` after ten seconds,
+   * and at once on the paths `/0`, `/1`, … of as many `receivers`, which alone are judged.
+   */
+  answers: "ok" | "never" | "by-path";
+  /** Without it: one. Each is to get every event. */
+  receivers?: number;
   /** Whether every message is an event, so that one missing at the end is a loss. */
   expectsAll: boolean;
 }

@@ -10,13 +10,14 @@ import { SequenceCheck } from "./sequence.ts";
 import { textStamp } from "./stamp.ts";
 import type { SinkSettings, ToGenerator, ToSink } from "./webhook-sink.ts";
 
-const { port, answers, senders } = JSON.parse(process.argv[2]) as SinkSettings;
+const { port, answers, senders, receivers = 1 } = JSON.parse(process.argv[2]) as SinkSettings;
 
 const answer = Buffer.from("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\r\nok");
 const payloadMark = Buffer.from('"payload":"');
 const progressMs = 2;
+const slowMs = 10_000;
 
-const sequence = new SequenceCheck({ senders, receivers: 1 });
+const sequence = new SequenceCheck({ senders, receivers });
 const latency = new Histogram();
 let received = 0;
 let firstAtMicros: number | undefined;
@@ -27,9 +28,12 @@ let finishAt: number | undefined;
 
 const server = createServer({ noDelay: true }, (socket) => {
   let answersDue = 0;
-  const requests = new HttpRequests((body) => {
-    answersDue++;
-    take(body);
+  const requests = new HttpRequests((body, path) => {
+    const receiver = answers === "by-path" ? Number(path.slice(1)) : 0;
+    if (Number.isInteger(receiver)) {
+      answersDue++;
+      take(body, receiver);
+    } else if (path === "/slow") setTimeout(() => socket.write(answer), slowMs);
   });
   socket.on("data", (chunk) => {
     try {
@@ -39,7 +43,7 @@ const server = createServer({ noDelay: true }, (socket) => {
       socket.destroy();
       return;
     }
-    if (answers === "ok" && answersDue > 0)
+    if (answers !== "never" && answersDue > 0)
       socket.write(answersDue === 1 ? answer : Buffer.alloc(answer.length * answersDue, answer));
     answersDue = 0;
   });
@@ -76,16 +80,16 @@ setInterval(() => {
 }, progressMs);
 
 /** One event, or several: within a JSON string the mark would be escaped. */
-function take(body: Buffer): void {
+function take(body: Buffer, receiver: number): void {
   let at = body.indexOf(payloadMark);
   if (at < 0) malformed++;
   for (; at >= 0; at = body.indexOf(payloadMark, at)) {
     at += payloadMark.length;
-    takeEvent(body, at);
+    takeEvent(body, at, receiver);
   }
 }
 
-function takeEvent(body: Buffer, at: number): void {
+function takeEvent(body: Buffer, at: number, receiver: number): void {
   if (body.length < at + textStamp.bytes) {
     malformed++;
     return;
@@ -96,7 +100,7 @@ function takeEvent(body: Buffer, at: number): void {
     malformed++;
     return;
   }
-  if (!sequence.arrived(0, sender, textStamp.sequence(view, at))) return;
+  if (!sequence.arrived(receiver, sender, textStamp.sequence(view, at))) return;
   received++;
   lastAtMicros = microsNow();
   firstAtMicros ??= lastAtMicros;

@@ -25,6 +25,8 @@ export interface EventWishes {
   batchEvents?: number;
   /** Every request has a signature. */
   signed?: boolean;
+  /** In place of one endpoint at the URL: one at each of these paths below it. */
+  paths?: readonly string[];
 }
 
 export interface PeerStart {
@@ -92,7 +94,9 @@ function hookmqWith(
 function webhookSection(of: NonNullable<PeerStart["webhook"]> & { durability: string }): string[] {
   return [
     "webhook {",
-    `  url = "${of.url}"`,
+    ...(of.paths === undefined
+      ? [`  url = "${of.url}"`]
+      : of.paths.map((path) => `  endpoints.at_${path} { url = "${of.url}${path}" }`)),
     `  durability = ${of.durability}`,
     ...(of.batchEvents === undefined
       ? []
