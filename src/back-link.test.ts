@@ -93,6 +93,7 @@ function owed(number: number): BrokerChange {
       body: Buffer.from(`{"n":${number}}`),
       acceptedAt: Date.now(),
       expiresAt: undefined,
+      head: "",
     },
   };
 }

@@ -41,6 +41,7 @@ function owed(deliveryId: string, durability: Durability = "strict"): BrokerChan
       body,
       acceptedAt: new FakeClock().now(),
       expiresAt: undefined,
+      head: "",
     },
   };
 }

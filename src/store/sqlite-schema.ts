@@ -179,8 +179,14 @@ const second = `
   CREATE INDEX dead_letters_by_endpoint ON dead_letters (endpoint);
 `;
 
+/** What a delivery's request has beside its body, where its endpoint wants it made of the event. */
+const third = `
+  ALTER TABLE deliveries ADD COLUMN head TEXT NOT NULL DEFAULT '';
+  ALTER TABLE dead_letters ADD COLUMN head TEXT NOT NULL DEFAULT '';
+`;
+
 /** Leads from format 0, an empty file, to 1; the next from 1 to 2; and so on. What has been released stays as it is. */
-const released: readonly string[] = [first, second];
+const released: readonly string[] = [first, second, third];
 
 /** Brings the file to the newest format, one transaction a step. `migrations` is for tests. */
 export function migrate(database: DatabaseSync, migrations: readonly string[] = released): void {

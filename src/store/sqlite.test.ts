@@ -101,7 +101,7 @@ function owed(
   return {
     type: "delivery-owed",
     durability: "strict",
-    delivery: { deliveryId, endpoint, event, orderKey: "pump", body, acceptedAt: t0, expiresAt: undefined },
+    delivery: { deliveryId, endpoint, event, orderKey: "pump", body, head: "", acceptedAt: t0, expiresAt: undefined },
   };
 }
 

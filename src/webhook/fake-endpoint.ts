@@ -35,6 +35,7 @@ export function owedDelivery(owed: Partial<OwedDelivery> & { deliveryId: string 
     event: "on_message_publish",
     orderKey: "client",
     body: Buffer.from("{}"),
+    head: "",
     acceptedAt: 1_700_000_000_000,
     expiresAt: undefined,
     ...owed,

@@ -164,7 +164,7 @@ export class Outbox implements Tap {
         const { name: endpoint, durability } = recipient;
         const deliveryId = `evt_${this.ulid(acceptedAt)}`;
         const orderKey = orderKeyOf(recipient, happening, deliveryId);
-        const delivery = { deliveryId, endpoint, event, orderKey, body, acceptedAt, expiresAt };
+        const delivery = { deliveryId, endpoint, event, orderKey, body, head: "", acceptedAt, expiresAt };
         if (durability === "strict" && isAwaited) turn.add({ type: "delivery-owed", durability, delivery });
         else turn.addUnawaited({ type: "delivery-owed", durability, delivery });
       }
