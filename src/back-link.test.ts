@@ -77,6 +77,9 @@ function endpointAt(port: number): EndpointOptions {
     deadLetters: { bytesMax: 1_000_000, maxAgeMs: 60_000 },
     timestampUnit: "ms",
     orderBy: "client",
+    format: "edge",
+    source: "/brokers/nanomq",
+    template: undefined,
     rules: [{ event: "on_message_publish", topicFilters: [] }],
   };
 }

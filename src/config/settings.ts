@@ -6,7 +6,7 @@ import type { StoreOptions } from "../store/options.ts";
 import type { TcpListenerOptions } from "../transport/options.ts";
 import { deadLetterBytesMaxInMemory, queueBytesMaxInMemory } from "../webhook/limits.ts";
 import type { QoS } from "../mqtt/packet.ts";
-import type { EndpointOptions, RuleFilter, RuleOptions, WebhookOptions } from "../webhook/options.ts";
+import type { EndpointOptions, RuleFilter, RuleOptions, TemplateOptions, WebhookOptions } from "../webhook/options.ts";
 import type { Configuration } from "./configuration.ts";
 import { namedEntries } from "./schema.ts";
 import { defaultBind, parseBind } from "./sections/listeners.ts";
@@ -70,7 +70,13 @@ export function toSettings({ configuration, endpoints, tcp, version, folder }: S
         : undefined,
     },
     webhook: {
-      endpoints: endpoints.map(([name, keys]) => toEndpoint(name, keys, webhook.enable, store.engine === "disk")),
+      endpoints: endpoints.map(([name, keys]) =>
+        toEndpoint(name, keys, {
+          enable: webhook.enable,
+          hasDisk: store.engine === "disk",
+          nodeName: system.node_name,
+        }),
+      ),
     },
     store:
       store.engine === "disk"
@@ -86,7 +92,11 @@ function tcpListeners({ listeners: { tcp } }: Configuration): TcpListenerOptions
   return [...main, ...named].flatMap(([name, { bind, enable }]) => (enable ? [{ name, ...bind }] : []));
 }
 
-function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, hasDisk: boolean): EndpointOptions {
+function toEndpoint(
+  name: string,
+  keys: EndpointKeys,
+  { enable, hasDisk, nodeName }: { enable: boolean; hasDisk: boolean; nodeName: string },
+): EndpointOptions {
   const headers = keys.headers[namedEntries].flatMap(([header, value]) =>
     value === undefined ? [] : [[header, value] as const],
   );
@@ -96,9 +106,10 @@ function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, h
   const inMemory = durability === "memory";
   return {
     name,
-    enable: webhookEnabled && keys.enable,
+    enable: enable && keys.enable,
     url: keys.url,
-    headers: hasContentType ? headers : [...headers, ["content-type", "application/json"]],
+    // Other formats know better what they send.
+    headers: hasContentType || keys.format !== "edge" ? headers : [...headers, ["content-type", "application/json"]],
     bodyEncoding: keys.body.encoding,
     poolSize: keys.pool_size,
     attemptTimeoutMs: keys.request_timeout ?? keys.cancel_timeout,
@@ -114,7 +125,19 @@ function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, h
     },
     timestampUnit: keys.ts_unit,
     orderBy: keys.order_by,
+    format: keys.format,
+    source: keys.cloudevents.source ?? `/brokers/${encodeURIComponent(nodeName)}`,
+    template: keys.format === "template" ? toTemplate(keys.template) : undefined,
     rules: keys.events.map(toRule),
+  };
+}
+
+function toTemplate({ url_path: urlPath, query, headers, body }: EndpointKeys["template"]): TemplateOptions {
+  return {
+    ...(urlPath !== undefined && { urlPath }),
+    ...(query !== undefined && { query }),
+    headers: headers[namedEntries].flatMap(([name, text]) => (text === undefined ? [] : [[name, text] as const])),
+    ...(body !== undefined && { body }),
   };
 }
 

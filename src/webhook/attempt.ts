@@ -18,8 +18,9 @@ import {
   idleConnectionMs,
   interimAnswersMax,
 } from "./limits.ts";
+import { readEventHead } from "./event-head.ts";
 import { cancelled, judgeAnswer, judgeFailure } from "./outcome.ts";
-import { requestHead } from "./request-head.ts";
+import { requestHead, withEventHead } from "./request-head.ts";
 
 /** Makes attempts for one endpoint. The dispatcher never has more than `poolSize` under way. */
 export interface Sender {
@@ -210,10 +211,8 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
-function requestOf(
-  { path, headers }: RequestHead,
-  { owed, attempts, startedAt }: Attempting,
-): Dispatcher.DispatchOptions {
+function requestOf(head: RequestHead, { owed, attempts, startedAt }: Attempting): Dispatcher.DispatchOptions {
+  const { path, headers } = owed.head === "" ? head : withEventHead(head, readEventHead(owed.head));
   const ours = [
     "webhook-id",
     owed.deliveryId,

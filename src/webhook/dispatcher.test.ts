@@ -8,6 +8,7 @@ import { MemoryDeliveries } from "../store/memory-deliveries.ts";
 import { StoreUnavailable } from "../store/store.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { EndpointFigures } from "./endpoint.ts";
+import { writeEventHead } from "./event-head.ts";
 import { endpointOptions, FakeSender, owedDelivery } from "./fake-endpoint.ts";
 import {
   clientEventsShare,
@@ -254,6 +255,15 @@ describe("retry", () => {
     owe("a1", { body: new Uint8Array(0) });
     assert.deepEqual(settled, [["a1", "dead", "payload_too_large_for_base62"]]);
     assert.deepEqual(sender.sent, []);
+  });
+
+  test("ends for the reason that its event gives; a body of no bytes that is meant so is sent", () => {
+    const { settled, sender, owe } = setUp();
+    const body = new Uint8Array(0);
+    owe("a1", { body, head: writeEventHead({ refused: "template" }) });
+    owe("b1", { body, head: writeEventHead({ headers: [["x-mqtt-topic", "a"]] }) });
+    assert.deepEqual(settled, [["a1", "dead", "template"]]);
+    assert.deepEqual(sender.ids, ["b1"]);
   });
 });
 

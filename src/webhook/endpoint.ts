@@ -37,6 +37,7 @@ import {
   lineBytesMax,
   retryAfterMsMax,
 } from "./limits.ts";
+import { readEventHead } from "./event-head.ts";
 import { refusal } from "./payload-encoding.ts";
 import { RetrySchedule } from "./retry.ts";
 
@@ -112,8 +113,10 @@ export class Endpoint {
     this.bursts = new BurstLog(clock, log);
     this.terms = { schedule: new RetrySchedule(options.retry, random), maxAgeMs: options.maxAgeMs };
     this.ledger = new Ledger(store, clock, () => this.readAgain());
-    const onBodiless = (stored: StoredDelivery) =>
-      this.bury(due(stored), stored.position, refusal(options.bodyEncoding), "");
+    const onBodiless = (stored: StoredDelivery) => {
+      const { refused = refusal(options.bodyEncoding) } = readEventHead(stored.owed.head);
+      this.bury(due(stored), stored.position, refused, "");
+    };
     this.backlog = new Backlog({ name: options.name, store, ledger: this.ledger, clock, onBodiless });
     this.breaker = closedBreaker(options.poolSize);
     const clientBytesMax = Math.floor(options.queueBytesMax * clientEventsShare);

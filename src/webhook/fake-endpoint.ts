@@ -24,6 +24,9 @@ export function endpointOptions(options: Partial<EndpointOptions> = {}): Endpoin
     deadLetters: { bytesMax: 1024 * 1024, maxAgeMs: 86_400_000 },
     timestampUnit: "ms",
     orderBy: "client",
+    format: "edge",
+    source: "/brokers/test",
+    template: undefined,
     rules: [],
     ...options,
   };
