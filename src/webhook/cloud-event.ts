@@ -39,7 +39,7 @@ interface Request {
   headers: readonly (readonly [name: string, value: string])[];
 }
 
-export const structuredType = "application/cloudevents+json";
+const structuredType = "application/cloudevents+json";
 
 export function structuredEvent(parts: CloudEventParts): Request {
   const contentType = `${structuredType}; charset=utf-8`;

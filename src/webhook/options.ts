@@ -45,7 +45,7 @@ export interface RuleFilter {
 }
 
 /** The shape of a request. */
-export type Format = "edge" | "cloudevents" | "cloudevents-binary" | "raw" | "template";
+type Format = "edge" | "cloudevents" | "cloudevents-binary" | "raw" | "template";
 
 /** Texts with placeholders, as `template.ts` compiles them. */
 export interface TemplateOptions {
