@@ -79,6 +79,9 @@ function endpointAt(port: number): EndpointOptions {
     deadLetters: { bytesMax: 1_000_000, maxAgeMs: 60_000 },
     timestampUnit: "ms",
     orderBy: "client",
+    format: "edge",
+    source: "/brokers/nanomq",
+    template: undefined,
     rules: [{ event: "on_message_publish", topicFilters: [] }],
   };
 }
@@ -95,6 +98,7 @@ function owed(number: number): BrokerChange {
       body: Buffer.from(`{"n":${number}}`),
       acceptedAt: Date.now(),
       expiresAt: undefined,
+      head: "",
     },
   };
 }

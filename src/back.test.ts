@@ -28,6 +28,9 @@ const endpoint: EndpointOptions = {
   deadLetters: { bytesMax: 1_000_000, maxAgeMs: 60_000 },
   timestampUnit: "ms",
   orderBy: "client",
+  format: "edge",
+  source: "/brokers/nanomq",
+  template: undefined,
   rules: [{ event: "on_message_publish", topicFilters: [] }],
 };
 
@@ -44,6 +47,7 @@ function owed(deliveryId: string, durability: Durability = "strict"): BrokerChan
       body,
       acceptedAt: new FakeClock().now(),
       expiresAt: undefined,
+      head: "",
     },
   };
 }

@@ -73,6 +73,9 @@ const tutorialEndpoint: EndpointOptions = {
   deadLetters: { bytesMax: 256 * 1024 ** 2, maxAgeMs: 7 * 24 * hour },
   timestampUnit: "ms",
   orderBy: "client",
+  format: "edge",
+  source: "/brokers/hookmq",
+  template: undefined,
   rules: [
     { event: "on_message_publish", topicFilters: ["nmq/pub"] },
     { event: "on_client_connack", topicFilters: [] },
@@ -482,6 +485,9 @@ describe("webhook", () => {
       deadLetters: { bytesMax: 2 * 1024 ** 2, maxAgeMs: 3 * hour },
       timestampUnit: "s",
       orderBy: "client",
+      format: "edge",
+      source: "/brokers/hookmq",
+      template: undefined,
       rules: [
         { event: "on_message_publish", topicFilters: ["a/+", "$SYS/#"] },
         { event: "on_message_publish", topicFilters: [] },
@@ -562,17 +568,12 @@ describe("webhook", () => {
 
   test("what is not built yet is read with one warning each", () => {
     const text = `webhook {
-      url = "http://h", format = cloudevents, rate = 5, batch { max_events = 5 }
+      url = "http://h", rate = 5, batch { max_events = 5 }
       queue.overflow = block
       events = [ { event = on_client_connack } ]
     }`;
     const warned = warningsOf(text).map((line) => line.replace(/^\S+ /, "").split(": ")[0]!);
-    assert.deepEqual(warned.sort(), [
-      "webhook.batch",
-      "webhook.format = cloudevents",
-      "webhook.queue.overflow = block",
-      "webhook.rate",
-    ]);
+    assert.deepEqual(warned.sort(), ["webhook.batch", "webhook.queue.overflow = block", "webhook.rate"]);
     const endpoint = endpointOf(text);
     assert.deepEqual(endpoint.rules, [{ event: "on_client_connack", topicFilters: [] }]);
     assert.equal(endpoint.overflow, "drop_oldest");
@@ -854,6 +855,50 @@ describe("webhook", () => {
     test(`a filter ${filter} is refused`, () => {
       const [error] = errorsOf(`webhook { url = "http://h", events = [{ event = on_message_publish, ${filter} }] }`);
       assert.match(error!, expected);
+    });
+  }
+
+  test("formats: what they are told, and the content type that is theirs", () => {
+    const text = `webhook {
+      url = "http://h", format = template
+      template { url_path = "/in/\${topic}", query = "q=\${qos}", headers.x-by = "\${clientid}", body = """{"v":\${payload.a}}""" }
+      endpoints.ce { url = "http://c", format = cloudevents, cloudevents.source = "urn:plant:7" }
+      events = [{ event = on_message_publish }]
+    }`;
+    const [ours, cloudEvents] = settingsOf(text).webhook.endpoints;
+    assert.deepEqual(ours!.template, {
+      urlPath: "/in/${topic}",
+      query: "q=${qos}",
+      headers: [["x-by", "${clientid}"]],
+      body: '{"v":${payload.a}}',
+    });
+    assert.deepEqual([ours!.format, ours!.headers, ours!.source], ["template", [], "/brokers/hookmq"]);
+    assert.deepEqual(
+      [cloudEvents!.format, cloudEvents!.source, cloudEvents!.template],
+      ["cloudevents", "urn:plant:7", undefined],
+    );
+  });
+
+  for (const [key, expected] of [
+    ['template.body = "x ${topc}"', /webhook\.template\.body.*\$\{topc\} at character 3: \$\{event\}, /],
+    ['template.body = "${payload.a..b}"', /\$\{payload\.a\.\.b\} at character 1/],
+    ['template.body = "${topic"', /\$\{topic at character 1/],
+    ['template.body = "${topic.a}"', /\$\{topic\.a\} at character 1/],
+    ['template.body = """{"a":"${topic}"""", template.query = ""', /JSON once its placeholders are filled in/],
+    ['template.url_path = "http://evil/${topic}"', /a path that begins with one/],
+    ['template.url_path = "//evil/"', /a path that begins with one/],
+    ['template.url_path = "/a/../b"', /a path that begins with one/],
+    ['template.url_path = "/a?b"', /a path that begins with one/],
+    ['template.query = "a#b"', /a query without/],
+    ['template.headers.webhook-id = "1"', /a header that is not set by the broker itself/],
+    ['template.headers.content-length = "1"', /a header that is not set by the connection itself/],
+    ['cloudevents.source = "not a uri"', /an absolute URI/],
+  ] as const) {
+    test(`${key} is refused`, () => {
+      const errors = errorsOf(
+        `webhook { url = "http://h", format = template, ${key}, events = [{event = on_client_connack}] }`,
+      );
+      assert.match(errors.join("\n"), expected);
     });
   }
 

@@ -13,6 +13,7 @@ import type {
   RequestOptions,
   RuleFilter,
   RuleOptions,
+  TemplateOptions,
   WebhookOptions,
 } from "../webhook/options.ts";
 import { plainRequest } from "../webhook/options.ts";
@@ -80,7 +81,12 @@ export function toSettings({ configuration, endpoints, tcp, version, folder }: S
     },
     webhook: {
       endpoints: endpoints.map(([name, keys]) =>
-        toEndpoint(name, keys, { webhookEnabled: webhook.enable, hasDisk: store.engine === "disk", folder }),
+        toEndpoint(name, keys, {
+          webhookEnabled: webhook.enable,
+          hasDisk: store.engine === "disk",
+          nodeName: system.node_name,
+          folder,
+        }),
       ),
     },
     store:
@@ -100,13 +106,14 @@ function tcpListeners({ listeners: { tcp } }: Configuration): TcpListenerOptions
 interface Surroundings {
   webhookEnabled: boolean;
   hasDisk: boolean;
+  nodeName: string;
   folder: string;
 }
 
 function toEndpoint(
   name: string,
   keys: EndpointKeys,
-  { webhookEnabled, hasDisk, folder }: Surroundings,
+  { webhookEnabled, hasDisk, nodeName, folder }: Surroundings,
 ): EndpointOptions {
   const headers = keys.headers[namedEntries].flatMap(([header, value]) =>
     value === undefined ? [] : [[header, value] as const],
@@ -119,7 +126,8 @@ function toEndpoint(
     name,
     enable: webhookEnabled && keys.enable,
     url: keys.url,
-    headers: hasContentType ? headers : [...headers, ["content-type", "application/json"]],
+    // Other formats know better what they send.
+    headers: hasContentType || keys.format !== "edge" ? headers : [...headers, ["content-type", "application/json"]],
     bodyEncoding: keys.body.encoding,
     poolSize: keys.pool_size,
     attemptTimeoutMs: keys.request_timeout ?? keys.cancel_timeout,
@@ -136,6 +144,9 @@ function toEndpoint(
     },
     timestampUnit: keys.ts_unit,
     orderBy: keys.order_by,
+    format: keys.format,
+    source: keys.cloudevents.source ?? `/brokers/${encodeURIComponent(nodeName)}`,
+    template: keys.format === "template" ? toTemplate(keys.template) : undefined,
     rules: keys.events.map(toRule),
   };
 }
@@ -181,6 +192,15 @@ export function toTls({ url, tls, ssl }: EndpointKeys, folder: string): TlsOptio
 /** Of a checked URL: its scheme may be in capitals. */
 export function isHttps(url: string): boolean {
   return /^https:/i.test(url);
+}
+
+function toTemplate({ url_path: urlPath, query, headers, body }: EndpointKeys["template"]): TemplateOptions {
+  return {
+    ...(urlPath !== undefined && { urlPath }),
+    ...(query !== undefined && { query }),
+    headers: headers[namedEntries].flatMap(([name, text]) => (text === undefined ? [] : [[name, text] as const])),
+    ...(body !== undefined && { body }),
+  };
 }
 
 function toRule({ event, topic = [], ...keys }: EndpointKeys["events"][number]): RuleOptions {

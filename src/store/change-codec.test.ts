@@ -37,6 +37,7 @@ const delivery: fc.Arbitrary<OwedDelivery> = fc.record({
   event: text,
   orderKey: text,
   body: bytes,
+  head: text,
   acceptedAt: instant,
   expiresAt: maybe(instant),
 });
@@ -102,6 +103,7 @@ test("a batch larger than the room to write in comes back whole, and the next on
       body: Buffer.alloc(length, position),
       acceptedAt: 1,
       expiresAt: undefined,
+      head: "{}",
     },
   }));
   const small: Change[] = [{ type: "session-ended", clientId: "a" }];

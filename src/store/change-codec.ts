@@ -286,6 +286,7 @@ function writeDelivery(out: Writer, delivery: OwedDelivery): void {
   out.string(delivery.event);
   out.string(delivery.orderKey);
   out.bytes(delivery.body);
+  out.string(delivery.head);
   out.number(delivery.acceptedAt);
   out.optionalNumber(delivery.expiresAt);
 }
@@ -297,6 +298,7 @@ function readDelivery(from: Reader): OwedDelivery {
     event: from.string(),
     orderKey: from.string(),
     body: from.bytes(),
+    head: from.string(),
     acceptedAt: from.number(),
     expiresAt: from.optionalNumber(),
   };

@@ -124,6 +124,8 @@ export interface OwedDelivery {
   orderKey: string;
   /** The request body. */
   body: Uint8Array;
+  /** The webhook engine's own text: what this event's request has beside its body; empty: as the endpoint is configured. */
+  head: string;
   acceptedAt: Instant;
   /** From the message's expiry; `undefined`: the endpoint's `max_age` alone decides. */
   expiresAt: Instant | undefined;

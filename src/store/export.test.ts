@@ -17,8 +17,8 @@ test("a delivery that waits, a dead letter and what is known of their endpoint",
   database.exec(`
     INSERT INTO endpoints VALUES (1, 'default', 5, 1, 2, 0, 0, 1, 2, 1, 3, 1, 4, '[7,9]', '{"fault":"refused"}', ${at}, '');
     INSERT INTO shared_bodies VALUES (7, x'7b7d');
-    INSERT INTO deliveries VALUES (7, 1, 1, 'evt_7', 'on_client_connack', 'pump', ${at}, NULL, 3, 2, ${at}, 2, 7, NULL);
-    INSERT INTO dead_letters VALUES (8, 1, 'evt_8', 'on_message_publish', 'pump', ${at}, ${at}, 13, 'rejected', '400 no', ${at}, x'7b7d');
+    INSERT INTO deliveries VALUES (7, 1, 1, 'evt_7', 'on_client_connack', 'pump', ${at}, NULL, 3, 2, ${at}, 2, 7, NULL, '{"path":"/x"}');
+    INSERT INTO dead_letters VALUES (8, 1, 'evt_8', 'on_message_publish', 'pump', ${at}, ${at}, 13, 'rejected', '400 no', ${at}, x'7b7d', '');
   `);
   expect([...exportRecords(database)]).toEqual([
     {
@@ -55,6 +55,7 @@ test("a delivery that waits, a dead letter and what is known of their endpoint",
       failures: 2,
       dueAt: instant,
       bodyBytes: 2,
+      head: '{"path":"/x"}',
       body: "e30=",
     },
     {
@@ -70,6 +71,7 @@ test("a delivery that waits, a dead letter and what is known of their endpoint",
       reason: "rejected",
       detail: "400 no",
       diedAt: instant,
+      head: "",
       body: "e30=",
     },
   ]);

@@ -46,9 +46,9 @@ function fill(database: DatabaseSync): void {
   const message = database.prepare("INSERT INTO messages VALUES (?, ?, 1, 0, 1.5, NULL, 'publisher', NULL, x'', ?)");
   const queued = database.prepare("INSERT INTO queue VALUES (?, ?, ?, 1, 0, 0, NULL, NULL, NULL)");
   const delivery = database.prepare(`
-    INSERT INTO deliveries VALUES (?, 1, ?, ?, 'e', 'k', 1, NULL, ?, ?, ?, 300, NULL, ?)`);
+    INSERT INTO deliveries VALUES (?, 1, ?, ?, 'e', 'k', 1, NULL, ?, ?, ?, 300, NULL, ?, '{"path":"/x"}')`);
   const deadLetter = database.prepare(`
-    INSERT INTO dead_letters VALUES (?, 1, ?, 'e', 'k', 1, NULL, 13, 'rejected', '400', 2, ?)`);
+    INSERT INTO dead_letters VALUES (?, 1, ?, 'e', 'k', 1, NULL, 13, 'rejected', '400', 2, ?, '')`);
   for (let session = 1; session <= 20; session++) {
     database.prepare("INSERT INTO sessions VALUES (?, ?, NULL, 3600, NULL)").run(session, `client ${session}`);
     for (let n = 0; n < 20; n++)
@@ -144,7 +144,7 @@ function owed(deliveryId: string): BrokerChange {
   return {
     type: "delivery-owed",
     durability: "strict",
-    delivery: { ...delivery, acceptedAt: new FakeClock().now(), expiresAt: undefined },
+    delivery: { ...delivery, head: "", acceptedAt: new FakeClock().now(), expiresAt: undefined },
   };
 }
 
@@ -340,11 +340,11 @@ describe("what can be read is saved:", () => {
       INSERT INTO wills VALUES ('w', 100001, 0, NULL);
       INSERT INTO messages SELECT 5000, topic_name, 1, 0, 1, NULL, 'p', NULL, x'', x'' FROM messages LIMIT 1;
       INSERT INTO received VALUES (99, 1);
-      INSERT INTO deliveries VALUES (1000, 1, 0, 'evt_a', 'e', 'k', 1, NULL, 0, 0, NULL, 3, 77, NULL);
-      INSERT INTO deliveries VALUES (1001, 9, 0, 'evt_b', 'e', 'k', 1, NULL, 0, 0, NULL, 3, NULL, x'00');
-      INSERT INTO deliveries VALUES (1002, 1, 0, 'evt_c', 'e', 'k', 1, NULL, 0, 0, NULL, 3, NULL, NULL);
-      INSERT INTO dead_letters VALUES (1003, 9, 'evt_d', 'e', 'k', 1, NULL, 1, 'rejected', '', 1, x'00');
-      INSERT INTO dead_letters VALUES (7, 1, 'evt_7', 'e', 'k', 1, NULL, 1, 'rejected', '', 1, x'00');
+      INSERT INTO deliveries VALUES (1000, 1, 0, 'evt_a', 'e', 'k', 1, NULL, 0, 0, NULL, 3, 77, NULL, '');
+      INSERT INTO deliveries VALUES (1001, 9, 0, 'evt_b', 'e', 'k', 1, NULL, 0, 0, NULL, 3, NULL, x'00', '');
+      INSERT INTO deliveries VALUES (1002, 1, 0, 'evt_c', 'e', 'k', 1, NULL, 0, 0, NULL, 3, NULL, NULL, '');
+      INSERT INTO dead_letters VALUES (1003, 9, 'evt_d', 'e', 'k', 1, NULL, 1, 'rejected', '', 1, x'00', '');
+      INSERT INTO dead_letters VALUES (7, 1, 'evt_7', 'e', 'k', 1, NULL, 1, 'rejected', '', 1, x'00', '');
       UPDATE endpoints SET under_way = '[3,1000', breaker = 'closed?', messages = 7, dead_letter_bytes = -1, accepted = 3;
     `);
     database.close();

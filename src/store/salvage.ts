@@ -172,6 +172,7 @@ function formatOfHeader({ header }: SqlitePages): number | undefined {
 function formatOfSchema(schema: readonly SchemaEntry[]): number | undefined {
   const names = new Set(schema.map(({ name }) => name));
   if (!firstTables.every((name) => names.has(name))) return undefined;
+  if (schema.some(({ name, sql }) => name === "dead_letters" && /\bhead\b/.test(sql ?? ""))) return 3;
   return names.has("dead_letters") ? 2 : 1;
 }
 

@@ -128,7 +128,7 @@ type Statements = ReturnType<typeof prepareStatements>;
 
 // As arrays: half the time of objects, and these are read by the million.
 const selectDelivery = `
-  SELECT position, attempts, failures, due_at, delivery_id, event, order_key, accepted_at, expires_at,
+  SELECT position, attempts, failures, due_at, delivery_id, event, order_key, accepted_at, expires_at, head,
     coalesce(d.body, (SELECT b.body FROM shared_bodies b WHERE b.shared_body = d.shared_body))
   FROM deliveries d WHERE endpoint = (SELECT endpoint FROM endpoints WHERE name = ?)`;
 type DeliveryRow = [
@@ -141,6 +141,7 @@ type DeliveryRow = [
   orderKey: string,
   acceptedAt: number,
   expiresAt: number | null,
+  head: string,
   body: Uint8Array,
 ];
 const selectFacts = `
@@ -204,12 +205,12 @@ function sliceOf(endpoint: string, rows: Iterable<unknown>, { countMax, bytesMax
   const deliveries: StoredDelivery[] = [];
   let bytes = 0;
   for (const row of rows as Iterable<DeliveryRow>) {
-    const [position, attempts, failures, dueAt, deliveryId, event, orderKey, acceptedAt, expiresAt, body] = row;
+    const [position, attempts, failures, dueAt, deliveryId, event, orderKey, acceptedAt, expiresAt, head, body] = row;
     bytes += body.length;
     if (deliveries.length === countMax || (bytes > bytesMax && deliveries.length > 0)) {
       return { deliveries, hasMore: true };
     }
-    const owed = { deliveryId, endpoint, event, orderKey, body, acceptedAt, expiresAt: given(expiresAt) };
+    const owed = { deliveryId, endpoint, event, orderKey, body, head, acceptedAt, expiresAt: given(expiresAt) };
     deliveries.push({ position, owed, attempts, failures, dueAt: given(dueAt) });
   }
   return { deliveries, hasMore: false };
@@ -373,6 +374,7 @@ function owedOfLetter(row: Row): OwedDelivery {
     event: row.event as string,
     orderKey: row.order_key as string,
     body: row.body as Uint8Array,
+    head: row.head as string,
     acceptedAt: row.accepted_at as number,
     expiresAt: given(row.expires_at as number | null),
   };

@@ -179,9 +179,11 @@ const second = `
   CREATE INDEX dead_letters_by_endpoint ON dead_letters (endpoint);
 `;
 
-/** Batches that were sent and have not ended: the webhook engine's own text. */
+/** Batches that were sent and have not ended, as the webhook engine's own text; what a request has beside its body. */
 const third = `
   ALTER TABLE endpoints ADD COLUMN batches TEXT NOT NULL DEFAULT '';
+  ALTER TABLE deliveries ADD COLUMN head TEXT NOT NULL DEFAULT '';
+  ALTER TABLE dead_letters ADD COLUMN head TEXT NOT NULL DEFAULT '';
 `;
 
 /** Leads from format 0, an empty file, to 1; the next from 1 to 2; and so on. What has been released stays as it is. */

@@ -253,10 +253,10 @@ export class SqliteWriter implements Stored {
     end: Extract<DraftEnd, { type: "delivery-died" }>,
     tally: Tally,
   ): void {
-    const { deliveryId, event, orderKey, acceptedAt, expiresAt, body } = owed;
+    const { deliveryId, event, orderKey, acceptedAt, expiresAt, body, head } = owed;
     const { position, attempts, reason, detail, at } = end;
     const facts = [deliveryId, event, orderKey, acceptedAt, expiresAt ?? null];
-    this.sql.insertDeadLetter.run(position, endpoint, ...facts, attempts, reason, detail, at, body);
+    this.sql.insertDeadLetter.run(position, endpoint, ...facts, attempts, reason, detail, at, body, head);
     addDeadLetter(tally, 1, body.length);
   }
 
@@ -333,7 +333,7 @@ function prepareStatements(database: DatabaseSync) {
     setUnderWay: prepare("UPDATE endpoints SET under_way = ? WHERE endpoint = ?"),
     moveBreaker: prepare("UPDATE endpoints SET breaker = ?, held_until = ? WHERE endpoint = ?"),
     freezeBatches: prepare("UPDATE endpoints SET batches = ? WHERE endpoint = ?"),
-    insertDelivery: prepare("INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+    insertDelivery: prepare("INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
     putDeliveryBack: prepare("UPDATE deliveries SET attempts = ?, failures = ?, due_at = ? WHERE position = ?"),
     deleteDeliveries: prepare(`
       DELETE FROM deliveries WHERE position BETWEEN ? AND ?
@@ -341,16 +341,16 @@ function prepareStatements(database: DatabaseSync) {
     buryDelivery: prepare(`
       INSERT INTO dead_letters
         SELECT position, endpoint, delivery_id, event, order_key, accepted_at, expires_at, ?, ?, ?, ?,
-          coalesce(d.body, (SELECT b.body FROM shared_bodies b WHERE b.shared_body = d.shared_body))
+          coalesce(d.body, (SELECT b.body FROM shared_bodies b WHERE b.shared_body = d.shared_body)), head
         FROM deliveries d WHERE position = ?`),
-    insertDeadLetter: prepare("INSERT INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+    insertDeadLetter: prepare("INSERT INTO dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
     findDeadLetter: prepare(`
       SELECT l.endpoint, l.event, length(l.body) AS body_bytes FROM dead_letters l JOIN endpoints e USING (endpoint)
       WHERE e.name = ? AND l.position = ?`),
     deleteDeadLetter: prepare("DELETE FROM dead_letters WHERE endpoint = ? AND position = ?"),
     replayDeadLetter: prepare(`
       INSERT INTO deliveries
-        SELECT ?, endpoint, ?, delivery_id, event, order_key, ?, NULL, 0, 0, NULL, length(body), NULL, body
+        SELECT ?, endpoint, ?, delivery_id, event, order_key, ?, NULL, 0, 0, NULL, length(body), NULL, body, head
         FROM dead_letters WHERE position = ?`),
     forgetDeadLetters: prepare(
       "DELETE FROM dead_letters WHERE endpoint = ? AND position <= ? RETURNING length(body) AS bytes",
@@ -411,6 +411,7 @@ function deliveryRow(
     owed.body.length,
     sharedBody ?? null,
     sharedBody === undefined ? owed.body : null,
+    owed.head,
   ];
 }
 

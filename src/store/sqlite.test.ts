@@ -113,7 +113,7 @@ function owed(
   return {
     type: "delivery-owed",
     durability: "strict",
-    delivery: { deliveryId, endpoint, event, orderKey: "pump", body, acceptedAt: t0, expiresAt: undefined },
+    delivery: { deliveryId, endpoint, event, orderKey: "pump", body, head: "", acceptedAt: t0, expiresAt: undefined },
   };
 }
 
@@ -435,6 +435,22 @@ describe("owed deliveries", () => {
     await commit(settled("1b", "dead"), settled("1a"));
     expect(count("shared_bodies")).toBe(0);
     expect(Buffer.from(store.deadLetters("b", 0, everything)[0].owed.body)).toEqual(body);
+    expect(store.check()).toEqual([]);
+  });
+
+  test("and dead letters of a store of format 2 are taken over: they have nothing beside their bodies", async () => {
+    open();
+    await commit(owed("1"), owed("2"));
+    await commit(settled("2", "dead"));
+    const { database } = folder;
+    database.exec("ALTER TABLE deliveries DROP COLUMN head; ALTER TABLE dead_letters DROP COLUMN head");
+    database.exec("PRAGMA user_version = 2");
+    await store.close();
+    open();
+    expect(slice("a", 0, everything)).toMatchObject([{ owed: { deliveryId: "1", head: "" } }]);
+    expect(store.deadLetters("a", 0, everything)).toMatchObject([{ owed: { deliveryId: "2", head: "" } }]);
+    await commit(owed("3"));
+    expect(slice("a", 0, everything)).toHaveLength(2);
     expect(store.check()).toEqual([]);
   });
 

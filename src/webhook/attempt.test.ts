@@ -11,6 +11,7 @@ import type { Sender } from "./attempt.ts";
 import { createSender } from "./attempt.ts";
 import type { Attempting } from "./delivery.ts";
 import { due, start } from "./delivery.ts";
+import { writeEventHead } from "./event-head.ts";
 import { endpointOptions, owedDelivery } from "./fake-endpoint.ts";
 import { answerBytesMax, answerExcerptBytesMax } from "./limits.ts";
 import { type EndpointOptions, plainRequest } from "./options.ts";
@@ -78,7 +79,7 @@ const factsOf = (sender: Sender, what = delivery()): Promise<AttemptFacts> =>
 const ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 describe("the request", () => {
-  async function requested(path: string, options: Partial<EndpointOptions> = {}, credentials = "") {
+  async function requested(path: string, options: Partial<EndpointOptions> = {}, credentials = "", head = "") {
     let seen: { line: string; headers: IncomingHttpHeaders; rawHeaders: string[]; body: string } | undefined;
     const { url } = await serve(async (request, response) => {
       let body = "";
@@ -88,7 +89,8 @@ describe("the request", () => {
       response.end("ok");
     });
     const sender = senderFor(url.replace("//", `//${credentials}`) + path, options);
-    assert.deepEqual(await attempt(sender, delivery("grün")), { kind: "accepted" });
+    const what = delivery("grün");
+    assert.deepEqual(await attempt(sender, { ...what, owed: { ...what.owed, head } }), { kind: "accepted" });
     return seen!;
   }
 
@@ -186,6 +188,34 @@ describe("the request", () => {
     assert.deepEqual(await attempt(sender, delivery("small")), { kind: "accepted" });
     assert.equal(seen!.headers["content-encoding"], undefined);
     assert.equal(seen!.body.toString(), "small");
+  });
+
+  test("has what its event puts in place of the endpoint's headers and address", async () => {
+    const headers = [
+      ["X-Tok", "abc"],
+      ["x-own", "configured"],
+    ] as const;
+    const own = writeEventHead({
+      contentType: "text/plain",
+      headers: [
+        ["X-Own", "of the event"],
+        ["ce-id", "1"],
+      ],
+      path: "/in/a?b=1",
+    });
+    const plain = await requested("/hook?x=1", { headers }, "", own);
+    assert.equal(plain.line, "POST /in/a?b=1 HTTP/1.1");
+    assert.equal(plain.headers["content-type"], "text/plain");
+    assert.deepEqual(
+      [plain.headers["x-tok"], plain.headers["x-own"], plain.headers["ce-id"]],
+      ["abc", "of the event", "1"],
+    );
+    assert.equal(plain.headers["webhook-id"], "evt_1");
+
+    const configured = [["content-type", "application/x-mine"]] as const;
+    assert.equal((await requested("", { headers: configured }, "", own)).headers["content-type"], "application/x-mine");
+    const insisting = writeEventHead({ headers: [["content-type", "text/csv"]] });
+    assert.equal((await requested("", { headers: configured }, "", insisting)).headers["content-type"], "text/csv");
   });
 
   test("is refused for a header that would break out of its line", () => {

@@ -18,6 +18,7 @@ import {
   idleConnectionMs,
   interimAnswersMax,
 } from "./limits.ts";
+import { readEventHead } from "./event-head.ts";
 import { cancelled, judgeAnswer, judgeFailure, parseRetryAfter } from "./outcome.ts";
 import { AccessTokens } from "./access-token.ts";
 import { BurstLog } from "./burst-log.ts";
@@ -25,7 +26,7 @@ import { Certificates } from "./certificates.ts";
 import { Compressor } from "./compression.ts";
 import { type Approach, approachTo, unusableConnector } from "./connector.ts";
 import { EgressGuard, type Resolve } from "./egress.ts";
-import { requestHead, withDefaults } from "./request-head.ts";
+import { type RequestHead, requestHead, withDefaults, withEventHead } from "./request-head.ts";
 import { Signatures } from "./signature.ts";
 
 /** Is told how an attempt ended. */
@@ -61,9 +62,8 @@ class HttpSender implements Sender {
   private readonly clock: Clock;
   private readonly bursts: BurstLog;
   private readonly url: URL;
-  /** Of every request, as the way there asks for them. */
-  private readonly path: string;
-  private readonly headers: readonly string[];
+  /** Of every request, with what the way there asks for. */
+  private readonly head: RequestHead;
   /** Each `undefined` where nothing is configured for it: then an attempt goes straight to a connection. */
   private readonly signatures: Signatures | undefined;
   private readonly compressor: Compressor | undefined;
@@ -91,9 +91,8 @@ class HttpSender implements Sender {
       this.certificates = new Certificates(tls, { endpoint: options.name, log, now: clock.monotonic() });
     }
     this.approach = this.approachOf(this.url);
-    const { path, headers } = requestHead(options, version);
-    this.path = this.approach.pathPrefix + path;
-    this.headers = withDefaults(headers, this.approach.headers);
+    const head = requestHead(options, version);
+    this.head = { ...head, headers: withDefaults(head.headers, this.approach.headers) };
     if (secrets.length > 0) this.signatures = new Signatures(secrets);
     if (compression !== "none") this.compressor = new Compressor(compression);
     if (auth.kind === "oauth2") {
@@ -193,7 +192,8 @@ class HttpSender implements Sender {
     }
     if (encoding !== undefined) ours.push("content-encoding", encoding);
     if (authorization !== undefined) ours.push("authorization", authorization);
-    return { method: "POST", path: this.path, headers: this.headers.concat(ours), body };
+    const { path, headers } = owed.head === "" ? this.head : withEventHead(this.head, readEventHead(owed.head));
+    return { method: "POST", path: this.approach.pathPrefix + path, headers: headers.concat(ours), body };
   }
 
   /** It is ignored; the log counts how often. */

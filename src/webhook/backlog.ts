@@ -9,9 +9,11 @@
  */
 import type { Clock, Instant } from "../base/clock.ts";
 import type { DeliveryStore, DuePlace, OwedFacts, QueuePart, StoredDelivery } from "../store/deliveries.ts";
+import type { OwedDelivery } from "../store/change.ts";
 import { StoreUnavailable } from "../store/store.ts";
 import type { Attempting, Due } from "./delivery.ts";
 import type { Ledger } from "./ledger.ts";
+import { readEventHead } from "./event-head.ts";
 import {
   endedAtOnceMax,
   ledgerRetryMs,
@@ -31,6 +33,11 @@ export interface BacklogParts {
   clock: Clock;
   /** One without a body cannot be sent: it ends here. */
   onBodiless: (stored: StoredDelivery) => void;
+}
+
+/** No body could be made of it. One of no bytes may be wanted: then its head says how. */
+function isBodiless({ body, head }: OwedDelivery): boolean {
+  return body.length === 0 && (head === "" || readEventHead(head).refused !== undefined);
 }
 
 const beforeAll: DuePlace = { dueAt: Number.NEGATIVE_INFINITY, position: 0 };
@@ -220,7 +227,7 @@ export class Backlog {
 
   /** False: the store has it, behind its line's share. */
   private addToWindow(stored: StoredDelivery): boolean {
-    if (stored.owed.body.length > 0) return this.window.add(stored);
+    if (!isBodiless(stored.owed)) return this.window.add(stored);
     this.onBodiless(stored);
     return true;
   }

@@ -3,6 +3,7 @@ import { afterEach, describe, test } from "vitest";
 import type { DeliveryChange } from "../store/change.ts";
 import type { Committed } from "../store/store.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import { writeEventHead } from "./event-head.ts";
 import { assertConservation, crash, endAll, running, setUp, TestStore } from "./fake-dispatcher.ts";
 import { endpointOptions, owedDelivery } from "./fake-endpoint.ts";
 import {
@@ -129,6 +130,15 @@ describe("retry", () => {
     owe("a1", { body: new Uint8Array(0) });
     assert.deepEqual(settled, [["a1", "dead", "payload_too_large_for_base62"]]);
     assert.deepEqual(sender.sent, []);
+  });
+
+  test("ends for the reason that its event gives; a body of no bytes that is meant so is sent", () => {
+    const { settled, sender, owe } = setUp();
+    const body = new Uint8Array(0);
+    owe("a1", { body, head: writeEventHead({ refused: "template" }) });
+    owe("b1", { body, head: writeEventHead({ headers: [["x-mqtt-topic", "a"]] }) });
+    assert.deepEqual(settled, [["a1", "dead", "template"]]);
+    assert.deepEqual(sender.ids, ["b1"]);
   });
 });
 

@@ -160,5 +160,8 @@ const notConfigured: Omit<EndpointOptions, "name"> = {
   deadLetters: { bytesMax: 256 * 1024 ** 2, maxAgeMs: 7 * dayMs },
   timestampUnit: "ms",
   orderBy: "client",
+  format: "edge",
+  source: "",
+  template: undefined,
   rules: [],
 };

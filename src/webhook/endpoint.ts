@@ -28,6 +28,7 @@ import { AttemptLog } from "./attempt-log.ts";
 import { Backlog } from "./backlog.ts";
 import { closedBreaker, next, probe, readBreaker, readPaused, writeBreaker } from "./breaker.ts";
 import { BurstLog } from "./burst-log.ts";
+import { compileFormat } from "./format.ts";
 import { DeadLetters } from "./dead-letters.ts";
 import { deadline, due, expire, settle, start } from "./delivery.ts";
 import { EndpointMetrics } from "./endpoint-metrics.ts";
@@ -41,9 +42,10 @@ import {
   retryAfterMsMax,
   testsWaitingMax,
 } from "./limits.ts";
+import { readEventHead } from "./event-head.ts";
 import { refusal } from "./payload-encoding.ts";
 import { RetrySchedule } from "./retry.ts";
-import { testBody, testOrderKey } from "./test-event.ts";
+import { testHappening, testOrderKey } from "./test-event.ts";
 
 export interface EndpointFigures {
   endpoint: string;
@@ -132,8 +134,10 @@ export class Endpoint {
     this.bursts = new BurstLog(clock, log);
     this.terms = { schedule: new RetrySchedule(options.retry, random), maxAgeMs: options.maxAgeMs };
     this.ledger = new Ledger(store, clock, () => this.readAgain());
-    const onBodiless = (stored: StoredDelivery) =>
-      this.bury(due(stored), stored.position, refusal(options.bodyEncoding), "");
+    const onBodiless = (stored: StoredDelivery) => {
+      const { refused = refusal(options.bodyEncoding) } = readEventHead(stored.owed.head);
+      this.bury(due(stored), stored.position, refused, "");
+    };
     this.backlog = new Backlog({ name: options.name, store, ledger: this.ledger, clock, onBodiless });
     const onReplayed = (fresh: StoredDelivery) => this.accept(fresh);
     const { name } = options;
@@ -287,9 +291,9 @@ export class Endpoint {
 
   private sendTest({ event, resolve }: WaitingTest): void {
     const now = this.clock.now();
-    const body = testBody(event, this.options, now);
     const deliveryId = `evt_${this.ulid(now)}`;
-    const facts = { deliveryId, endpoint: this.options.name, event, orderKey: testOrderKey, body };
+    const formatted = compileFormat(this.options)(testHappening(event, now), deliveryId, now);
+    const facts = { deliveryId, endpoint: this.options.name, event, orderKey: testOrderKey, ...formatted };
     const owed: OwedDelivery = { ...facts, acceptedAt: now, expiresAt: undefined };
     const attempting = start(due({ position: 0, owed, attempts: 0, failures: 0, dueAt: undefined }), now);
     if (this.phase !== "running") return resolve(this.remember(attempting, cancelled, undefined));

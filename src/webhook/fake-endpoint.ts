@@ -25,6 +25,9 @@ export function endpointOptions(options: Partial<EndpointOptions> = {}): Endpoin
     deadLetters: { bytesMax: 1024 * 1024, maxAgeMs: 86_400_000 },
     timestampUnit: "ms",
     orderBy: "client",
+    format: "edge",
+    source: "/brokers/test",
+    template: undefined,
     rules: [],
     ...options,
   };
@@ -36,6 +39,7 @@ export function owedDelivery(owed: Partial<OwedDelivery> & { deliveryId: string 
     event: "on_message_publish",
     orderKey: "client",
     body: Buffer.from("{}"),
+    head: "",
     acceptedAt: 1_700_000_000_000,
     expiresAt: undefined,
     ...owed,

@@ -14,7 +14,7 @@ export type Happening =
   | MessageHappening;
 
 /** `client`: whose doing it is: the publisher at first, then the receiver, if the message has one. */
-export type MessageHappening = { client: Publisher; message: ApplicationMessage } & (
+type MessageHappening = { client: Publisher; message: ApplicationMessage } & (
   | { event: "on_message_publish" | "on_message_delivered" | "on_message_acked" }
   | { event: "on_message_dropped"; receiver: Publisher | undefined; reason: DropReason }
 );

@@ -6,6 +6,9 @@ export const base62PayloadBytesMax = 16 * 1024;
 /** A larger body is not built: dead letter. Far above what a receiver takes by default, far below what hurts us. */
 export const bodyBytesMax = 1024 * 1024;
 
+/** What an event puts into the headers and the address of its request, as it is stored. Beyond it: dead letter. */
+export const eventHeadLengthMax = 16 * 1024;
+
 /** What a queued delivery costs beside its body, so that a flood of tiny ones is counted for what it takes. */
 export const deliveryBytesOverhead = 512;
 

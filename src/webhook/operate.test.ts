@@ -281,5 +281,5 @@ describe("dead letters", () => {
 
 function owedTo(endpoint: string) {
   const owed = { deliveryId: "x1", event: "on_message_publish", orderKey: "x", body: Buffer.from("{}") };
-  return { ...owed, endpoint, acceptedAt: 0, expiresAt: undefined };
+  return { ...owed, endpoint, acceptedAt: 0, expiresAt: undefined, head: "" };
 }

@@ -47,6 +47,17 @@ export interface RuleFilter {
   sample?: number;
 }
 
+/** The shape of a request. */
+type Format = "edge" | "cloudevents" | "cloudevents-binary" | "raw" | "template";
+
+/** Texts with placeholders, as `template.ts` compiles them. */
+export interface TemplateOptions {
+  urlPath?: string;
+  query?: string;
+  headers: readonly (readonly [name: string, text: string])[];
+  body?: string;
+}
+
 /** Deliveries with one key are sent one after another: the key is of the event's client, its topic, one for all, or none. */
 export type OrderBy = "client" | "topic" | "endpoint" | "none";
 
@@ -81,6 +92,11 @@ export interface EndpointOptions {
   deadLetters: { bytesMax: number; maxAgeMs: number };
   timestampUnit: "ms" | "s";
   orderBy: OrderBy;
+  format: Format;
+  /** The CloudEvents source: a URI. */
+  source: string;
+  /** Only for `format = template`; what is absent is as without a template. */
+  template: TemplateOptions | undefined;
   rules: readonly RuleOptions[];
 }
 

@@ -6,6 +6,7 @@ import type { ClientInfo } from "../broker/tap.ts";
 import { Turn } from "../broker/turn.ts";
 import { ReasonCode } from "../mqtt/reason-code.ts";
 import type { Change, OwedDelivery } from "../store/change.ts";
+import { readEventHead } from "./event-head.ts";
 import { endpointOptions } from "./fake-endpoint.ts";
 import { base62PayloadBytesMax, orderKeyLengthMax } from "./limits.ts";
 import type { EndpointOptions, RuleOptions } from "./options.ts";
@@ -108,8 +109,8 @@ test("a message too large for its encoding is owed without a body, for the dead 
   const payload = Buffer.alloc(base62PayloadBytesMax + 1);
   outbox.published({ ...message, payload }, outbox.interest("a/b")!, turn);
   assert.deepEqual(
-    owed().map(({ body }) => body.length),
-    [0],
+    owed().map(({ body, head }) => [body.length, readEventHead(head)]),
+    [[0, { refused: "payload_too_large_for_base62" }]],
   );
 });
 
@@ -163,4 +164,18 @@ test("the fate of messages is followed for those who asked, and holds up no publ
 
 test("nobody follows messages whose fate no rule is about", () => {
   assert.equal(setUp([endpointOptions({ rules: everything })]).outbox.followsMessages(), false);
+});
+
+test("one event has one name: that of its first delivery", () => {
+  const { turn, outbox, owed } = setUp([
+    endpointOptions({ name: "edge", rules: everything }),
+    endpointOptions({ name: "one", format: "cloudevents", rules: everything }),
+    endpointOptions({ name: "two", format: "cloudevents", orderBy: "none", rules: everything }),
+  ]);
+  outbox.published(message, outbox.interest("a/b")!, turn);
+  const [edge, ...others] = owed();
+  assert.deepEqual(
+    others.map(({ body }) => JSON.parse(Buffer.from(body).toString()).id),
+    [edge.deliveryId, edge.deliveryId],
+  );
 });

@@ -15,14 +15,10 @@ import type { Turn } from "../broker/turn.ts";
 import type { EventName, WebhookOptions } from "./options.ts";
 import type { Audience, MessageInterest, Recipient } from "./rule.ts";
 import type { Happening } from "./happening.ts";
-import { edgeBody } from "./event.ts";
 import { messageOf } from "./happening.ts";
 import { orderKeyLengthMax } from "./limits.ts";
 import { eventNames } from "./options.ts";
 import { Rules } from "./rule.ts";
-
-/** Owed all the same when no body can be made: the dispatcher makes a dead letter of it that says why. */
-const noBody = new Uint8Array(0);
 
 /** What endpoints want to hear of the fate of messages on a topic. */
 interface FateInterest {
@@ -164,15 +160,19 @@ export class Outbox implements Tap {
   private owe(audiences: readonly Audience[], happening: Happening, when: When, turn: Turn): void {
     const { acceptedAt, expiresAt, isAwaited } = when;
     const { event } = happening;
-    for (const { style, recipients } of audiences) {
-      let body: Uint8Array | undefined;
+    /** One event has one name, which its first delivery has as well. */
+    let eventId: string | undefined;
+    for (const { formatter, recipients } of audiences) {
+      let formatted: ReturnType<typeof formatter> | undefined;
       for (const recipient of recipients) {
         if (recipient.wants?.(happening) === false) continue;
-        body ??= edgeBody(happening, style, acceptedAt) ?? noBody;
         const { name: endpoint, durability } = recipient;
         const deliveryId = `evt_${this.ulid(acceptedAt)}`;
+        eventId ??= deliveryId;
+        formatted ??= formatter(happening, eventId, acceptedAt);
+        const { body, head } = formatted;
         const orderKey = orderKeyOf(recipient, happening, deliveryId);
-        const delivery = { deliveryId, endpoint, event, orderKey, body, acceptedAt, expiresAt };
+        const delivery = { deliveryId, endpoint, event, orderKey, body, head, acceptedAt, expiresAt };
         if (durability === "strict" && isAwaited) turn.add({ type: "delivery-owed", durability, delivery });
         else turn.addUnawaited({ type: "delivery-owed", durability, delivery });
       }

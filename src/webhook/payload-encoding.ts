@@ -12,6 +12,21 @@ export function payloadBytesMax(encoding: BodyEncoding): number {
   return encoding === "base62" ? base62PayloadBytesMax : bodyBytesMax;
 }
 
+/** The payload as text; one that is not UTF-8 is not `plain`. */
+export function payloadText(payload: Uint8Array, encoding: BodyEncoding): string {
+  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.length);
+  switch (encoding) {
+    case "base64":
+      return bytes.toString("base64");
+    case "base62":
+      return base62(bytes);
+    case "plain":
+      return bytes.toString("utf8");
+    default:
+      return encoding satisfies never;
+  }
+}
+
 /**
  * The last member's value and the rest of its object, without the closing brace: a plain payload that is not UTF-8 goes
  * as base64 and says so in a member of its own.

@@ -2,14 +2,14 @@
 import { assert } from "../base/assert.ts";
 import type { TopicFilter, TopicName } from "../mqtt/topic.ts";
 import { matches, parseTopicFilter } from "../mqtt/topic.ts";
-import type { EventStyle } from "./event.ts";
 import type { Happening } from "./happening.ts";
+import { compileFormat, formatKey, type Formatter } from "./format.ts";
 import { messageOf } from "./happening.ts";
 import type { EndpointOptions, EventName, RuleFilter, RuleOptions, WebhookOptions } from "./options.ts";
 
 /** Endpoints that get one and the same body of an event. */
 export interface Audience {
-  readonly style: EventStyle;
+  readonly formatter: Formatter;
   readonly recipients: readonly Recipient[];
 }
 
@@ -36,6 +36,7 @@ interface Wish {
 
 export class Rules {
   private readonly wishes = new Map<EventName, Wish[]>();
+  private readonly formatters = new Map<string, Formatter>();
 
   /** `random` gives a number in [0, 1), for samples. */
   constructor({ endpoints }: WebhookOptions, random: () => number) {
@@ -52,7 +53,7 @@ export class Rules {
 
   /** Who wants an event that is not of a message. */
   audiences(event: EventName): readonly Audience[] {
-    return audiencesOf(this.wishes.get(event) ?? []);
+    return this.audiencesOf(this.wishes.get(event) ?? []);
   }
 
   wantsAny(event: EventName): boolean {
@@ -67,16 +68,18 @@ export class Rules {
       const matching = rules.filter(({ topicFilters }) => topicFilters.some((filter) => matches(filter, name)));
       return matching.length === 0 ? [] : [{ endpoint, rules: matching }];
     });
-    return wishes.length === 0 ? undefined : { audiences: audiencesOf(wishes) };
+    return wishes.length === 0 ? undefined : { audiences: this.audiencesOf(wishes) };
   }
-}
 
-function audiencesOf(wishes: readonly Wish[]): Audience[] {
-  const groups = Map.groupBy(
-    wishes,
-    ({ endpoint: { bodyEncoding, timestampUnit } }) => `${bodyEncoding} ${timestampUnit}`,
-  );
-  return [...groups.values()].map((group) => ({ style: group[0].endpoint, recipients: group.map(recipientOf) }));
+  private audiencesOf(wishes: readonly Wish[]): Audience[] {
+    const groups = Map.groupBy(wishes, ({ endpoint }) => formatKey(endpoint));
+    return Array.from(groups, ([key, group]) => {
+      // Compiled once, however many topics there are.
+      const formatter = this.formatters.get(key) ?? compileFormat(group[0].endpoint);
+      this.formatters.set(key, formatter);
+      return { formatter, recipients: group.map(recipientOf) };
+    });
+  }
 }
 
 function recipientOf({ endpoint: { name, durability, orderBy }, rules }: Wish): Recipient {

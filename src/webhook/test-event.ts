@@ -1,9 +1,8 @@
 /** Events made up for an operator who wants to see whether a receiver takes them: as the broker tells them, of nobody. */
 import type { Instant } from "../base/clock.ts";
 import { ReasonCode } from "../mqtt/reason-code.ts";
-import { edgeBody } from "./event.ts";
 import type { Happening } from "./happening.ts";
-import type { EndpointOptions, EventName } from "./options.ts";
+import type { EventName } from "./options.ts";
 
 const client = {
   clientId: "hookmq-test",
@@ -20,11 +19,7 @@ const subscription = { topicFilter, qos: 1, noLocal: false, retainAsPublished: f
 /** Its order key is the client's id. */
 export const testOrderKey = client.clientId;
 
-export function testBody(event: EventName, options: EndpointOptions, now: Instant): Uint8Array {
-  return edgeBody(testHappening(event, now), options, now)!; // Far below every limit.
-}
-
-function testHappening(event: EventName, now: Instant): Happening {
+export function testHappening(event: EventName, now: Instant): Happening {
   const message = {
     topicName: "hookmq/test",
     payload: Buffer.from("hello"),

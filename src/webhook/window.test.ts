@@ -13,6 +13,7 @@ test("what waits in memory does not keep the batch alive that it came in", () =>
     body,
     acceptedAt: 0,
     expiresAt: undefined,
+    head: "",
   };
   window.add({ position: 1, owed, attempts: 0, failures: 0, dueAt: undefined });
   const kept = window.firstReady!.delivery.owed.body;

@@ -74,6 +74,7 @@ function batch(n: number): Batch {
         body,
         acceptedAt: n,
         expiresAt: undefined,
+        head: n % 3 === 0 ? `{"n":${n}}` : "",
       },
     });
   }

@@ -102,7 +102,14 @@ const steps: readonly fc.Arbitrary<Change[]>[] = [
       {
         type: "delivery-owed",
         durability: "strict",
-        delivery: { deliveryId: "evt", body: Buffer.alloc(70, 1), acceptedAt: 1, expiresAt: undefined, ...owed },
+        delivery: {
+          deliveryId: "evt",
+          body: Buffer.alloc(70, 1),
+          head: "h",
+          acceptedAt: 1,
+          expiresAt: undefined,
+          ...owed,
+        },
       },
     ]),
 ];

@@ -753,6 +753,7 @@ function delivery(deliveryId: string, fields: Partial<OwedDelivery> = {}): OwedD
     body: Buffer.from(`{"id":"${deliveryId}"}`),
     acceptedAt: t0,
     expiresAt: undefined,
+    head: `head of ${deliveryId}`,
     ...fields,
   };
 }

@@ -9,6 +9,7 @@ import { webhook } from "../../src/config/sections/webhook.ts";
 import { eventNames, plainRequest } from "../../src/webhook/options.ts";
 import { judgeAnswer } from "../../src/webhook/outcome.ts";
 import { base62 } from "../../src/webhook/payload-encoding.ts";
+import { placeholderNames } from "../../src/webhook/template.ts";
 import { requestHead } from "../../src/webhook/request-head.ts";
 import { read, rows, section, unquoted } from "./markdown.ts";
 
@@ -183,6 +184,7 @@ test("the reasons with which a delivery ends", () => {
       ...new Set([
         ...find("src/webhook/outcome.ts", /rejected(?:\("|", reason: ")(\w+)"/g),
         ...find("src/webhook/payload-encoding.ts", /"(\w*too_large\w*)"/g),
+        ...find("src/webhook/format.ts", /refused\("(\w+)"\)/g),
         ...find("src/webhook/delivery.ts", /because: "(\w+)"/g),
       ]),
     ].sort(),
@@ -198,3 +200,8 @@ function tablesOf(text: string): string[][][] {
     .map(rows)
     .filter((table) => table.length > 0);
 }
+
+test("every placeholder of templates", () => {
+  const told = new Set([...page.matchAll(/\$\{([\w.]+)\}/g)].map((match) => match[1].split(".")[0]));
+  expect([...told].sort()).toEqual([...placeholderNames].sort());
+});

@@ -34,6 +34,7 @@ const tap: Tap = {
       body: message.payload,
       acceptedAt: 0,
       expiresAt: undefined,
+      head: "",
     };
     if ((interest as { isAwaited: boolean }).isAwaited)
       turn.add({ type: "delivery-owed", durability: "strict", delivery });

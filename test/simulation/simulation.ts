@@ -455,6 +455,9 @@ function webhookOptions(random: Random): WebhookOptions {
     deadLetters: { bytesMax: 1024 * 1024, maxAgeMs: dayMs },
     timestampUnit: "ms",
     orderBy: "client",
+    format: "edge",
+    source: "/brokers/nanomq",
+    template: undefined,
     rules,
     ...more,
   });

@@ -5,6 +5,7 @@ import { type EgressOptions, rangeFault } from "../../webhook/egress.ts";
 import { hmacKeyBytesMin, plainSecretBytesMin, secretsMax } from "../../webhook/limits.ts";
 import { secretFault } from "../../webhook/signature.ts";
 import { eventNames } from "../../webhook/options.ts";
+import { compileTemplate, type TemplatePlace } from "../../webhook/template.ts";
 import type { ValueType } from "../schema.ts";
 import { entryName, gone, key, list, optional, required, section, sectionWithNamed, unused } from "../schema.ts";
 import { anything, atMost, choice, count, decimal, duration, flag, listOf, size, text } from "../value-types.ts";
@@ -63,6 +64,24 @@ const glob = text({
   check: (pattern) => (pattern === "" ? "an id or name, or a pattern of one with `*` and `?`" : undefined),
 });
 
+const uri = text({
+  type: "absolute URI",
+  check: (address) =>
+    /^[a-z][a-z\d+.-]*:[!#-;=?-Z_a-z~[\]]+$/i.test(address)
+      ? undefined
+      : "an absolute URI like https://plant.example/broker",
+});
+
+function template(place: TemplatePlace): ValueType<string> {
+  return text({
+    type: "template",
+    check(written) {
+      const reading = compileTemplate(written, place);
+      return "expected" in reading ? reading.expected : undefined;
+    },
+  });
+}
+
 const headers = sectionWithNamed(
   {},
   {
@@ -98,7 +117,7 @@ const event = section(
   { meaning: "A rule: which event is sent. An event that matches several rules of one endpoint is sent once." },
 );
 
-const plainBody = "bodies are sent in the `edge` format, one a request";
+const plainBody = "events are sent one a request";
 
 const tlsKeys = {
   cacertfile: optional(text({ type: "file" }), {
@@ -185,17 +204,45 @@ const endpointKeys = {
     meaning:
       "`strict`: PUBACK and PUBREC are sent when the event is safe on the disk. `disk`: it is written at once and safe within 50 ms, PUBACK does not wait. `memory`: it ends with the process.",
   }),
-  format: optional(choice(["edge", "cloudevents", "cloudevents-binary", "raw", "template"]), {
-    meaning: "Shape of the body. Only `edge`, the tutorial's, is supported yet.",
-    laterValues: ["cloudevents", "cloudevents-binary", "raw", "template"],
-    note: plainBody,
+  format: key(choice(["edge", "cloudevents", "cloudevents-binary", "raw", "template"]), {
+    default: "edge",
+    meaning:
+      "Shape of a request: `edge`, the tutorial's JSON; CloudEvents 1.0, structured or binary; `raw`, the payload and headers; `template`, your own.",
   }),
+  cloudevents: section(
+    {
+      source: optional(uri, {
+        meaning: "The `source` of CloudEvents, an absolute URI. Without it: `/brokers/` and the name of the node.",
+      }),
+    },
+    { meaning: "For `format = cloudevents` and `cloudevents-binary`." },
+  ),
   batch: unused("later", anything, "Several events in one request.", plainBody),
   compression: key(choice(["none", "gzip", "br"]), {
     default: "none",
     meaning: "Compresses bodies of 1 KiB and more; the receiver is told by `content-encoding`.",
   }),
-  template: unused("later", anything, "Bodies of your own making.", plainBody),
+  template: section(
+    {
+      url_path: optional(template("path"), { meaning: "Path of the address, in place of the one in `url`." }),
+      query: optional(template("query"), { meaning: "Query of the address, in place of the one in `url`." }),
+      headers: sectionWithNamed(
+        {},
+        {
+          meaning: "Headers made of the event.",
+          named: {
+            label: "<name>",
+            checkName: templateHeaderName,
+            schema: optional(template("header"), { meaning: "A header." }),
+          },
+        },
+      ),
+      body: optional(template("body"), {
+        meaning: "The body. JSON stays JSON, whatever is filled in. Without it: that of `edge`.",
+      }),
+    },
+    { meaning: "For `format = template`: texts with placeholders like `${topic}`, in quotes." },
+  ),
   secret: optional(signingSecret, {
     secret: true,
     meaning: `Signs every request: [Signatures](webhooks.md#signatures). \`whsec_\` and base64 of ${hmacKeyBytesMin} bytes or more, \`whsk_\` and base64 of an ed25519 key, or any other text of ${plainSecretBytesMin} characters or more (a shorter one can be guessed from one signed request).`,
@@ -308,6 +355,12 @@ const ownHeaders = ["content-length", "transfer-encoding", "connection", "keep-a
 function headerName(name: string): string | undefined {
   if (ownHeaders.includes(name.toLowerCase())) return "a header that is not set by the connection itself";
   return /^[\w!#$%&'*+.^`|~-]+$/.test(name) ? undefined : "a header name: letters, digits and `-`"; // [RFC 9110 5.1]
+}
+
+/** What the engine says in every request is not for a template to say. */
+function templateHeaderName(name: string): string | undefined {
+  const isOurs = /^(?:webhook-.*|x-webhook-attempt|host)$/i.test(name);
+  return isOurs ? "a header that is not set by the broker itself" : headerName(name);
 }
 
 /** Basic authorization has the colon between name and password. [RFC 7617 2] */

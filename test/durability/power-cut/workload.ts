@@ -76,6 +76,7 @@ function delivery(endpoint: string, n: number): OwedDelivery {
     body: Buffer.from(`{"n":${n},"filling":"${"-".repeat(n % 300)}"}`),
     acceptedAt: n,
     expiresAt: undefined,
+    head: n % 3 === 0 ? `{"n":${n}}` : "",
   };
 }
 
