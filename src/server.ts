@@ -11,13 +11,14 @@ import { systemClock } from "./base/clock.ts";
 import { renderMetrics } from "./base/metrics.ts";
 import { Broker } from "./broker/broker.ts";
 import type { Settings } from "./config/settings.ts";
+import { complaintOf, type EndpointHealth } from "./endpoint-health.ts";
 import { metricFamilies } from "./metrics.ts";
 import { dataFileOf, StoreUnusable } from "./store/data-folder.ts";
 import type { StoreOptions } from "./store/options.ts";
 import { type Listening, TcpListener } from "./transport/tcp.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
 import { type EndpointChanges, endpointChanges } from "./webhook/endpoint-changes.ts";
-import type { Operation, OperationAnswer } from "./webhook/operations.ts";
+import { isRefusal, type Operation, type OperationAnswer } from "./webhook/operations.ts";
 import type { EndpointOptions } from "./webhook/options.ts";
 import { Outbox } from "./webhook/outbox.ts";
 
@@ -57,7 +58,7 @@ export interface Health {
   pid: number;
   version: string;
   store: { engine: StoreOptions["engine"]; directory?: string; trouble?: string };
-  endpoints: EndpointFigures[];
+  endpoints: EndpointHealth[];
 }
 
 export interface StoreCheck {
@@ -183,11 +184,10 @@ export async function startServer({ settings, log, backFile }: ServerParts): Pro
 const backupProgressMs = 500;
 
 async function healthOf({ store, broker }: Settings, back: BackLink): Promise<Health> {
-  const endpoints = await back.figures();
+  const reports = await back.operate({ what: "endpoints" });
+  const endpoints: EndpointHealth[] = isRefusal(reports) ? await back.figures() : reports;
   const { trouble } = back;
-  const reasons = endpoints
-    .filter(({ breaker }) => breaker !== "closed")
-    .map(({ endpoint, queued }) => `webhook endpoint ${endpoint} does not take deliveries, ${queued} wait`);
+  const reasons = endpoints.map(complaintOf).filter((complaint) => complaint !== undefined);
   if (trouble !== undefined) reasons.unshift(`the store cannot write: ${trouble}`);
   const directory = store.engine === "disk" ? store.directory : undefined;
   return {

@@ -93,6 +93,9 @@ test("what waits for a receiver that is away: queue, condition, health", async (
     return lines.some((line) => line.includes("refuses our credentials"));
   });
   assert.ok(show.lines.some((line) => /^ {2}queued +3, the oldest for /.test(line)));
+  const health = await hookmq(place, "health");
+  assert.equal(health.code, 1);
+  assert.match(health.lines[0], /^degraded: webhook endpoint default refuses our credentials, 3 wait \(correct them, /);
   const queue = await hookmq(place, "webhook", "queue", "default");
   assert.equal(queue.lines.length, 4);
   assert.match(queue.lines[1], /evt_\w{26} {2}on_message_publish {2}press {2}\d+ B/);
