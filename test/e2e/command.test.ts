@@ -20,7 +20,6 @@ test.concurrent("--version and --help answer on the standard output, exit 0", as
     "check",
     "health",
     "metrics",
-    "webhook",
     "receiver",
     "pub",
     "sub",
