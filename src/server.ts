@@ -10,14 +10,22 @@ import type { Logger } from "./base/log.ts";
 import { systemClock } from "./base/clock.ts";
 import { renderMetrics } from "./base/metrics.ts";
 import { Broker } from "./broker/broker.ts";
+import { maskedUrl } from "./config/secrets.ts";
 import type { Settings } from "./config/settings.ts";
+import { complaintOf, type EndpointHealth } from "./endpoint-health.ts";
 import { metricFamilies } from "./metrics.ts";
 import { dataFileOf, StoreUnusable } from "./store/data-folder.ts";
 import type { StoreOptions } from "./store/options.ts";
 import { type Listening, TcpListener } from "./transport/tcp.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
 import { type EndpointChanges, endpointChanges } from "./webhook/endpoint-changes.ts";
-import type { Operation, OperationAnswer } from "./webhook/operations.ts";
+import {
+  type AttemptReport,
+  type EndpointReport,
+  isRefusal,
+  type Operation,
+  type OperationAnswer,
+} from "./webhook/operations.ts";
 import type { EndpointOptions } from "./webhook/options.ts";
 import { Outbox } from "./webhook/outbox.ts";
 
@@ -57,7 +65,7 @@ export interface Health {
   pid: number;
   version: string;
   store: { engine: StoreOptions["engine"]; directory?: string; trouble?: string };
-  endpoints: EndpointFigures[];
+  endpoints: EndpointHealth[];
 }
 
 export interface StoreCheck {
@@ -153,7 +161,7 @@ export async function startServer({ settings, log, backFile }: ServerParts): Pro
     },
     stop,
     health: () => healthOf(settings, back),
-    webhook: (operation) => back.operate(operation),
+    webhook: async (operation) => withoutSecrets(await back.operate(operation)),
     metrics: async () => renderMetrics(metricFamilies(await back.metrics())),
     async checkStore() {
       const directory = directoryOf(settings.store);
@@ -183,11 +191,10 @@ export async function startServer({ settings, log, backFile }: ServerParts): Pro
 const backupProgressMs = 500;
 
 async function healthOf({ store, broker }: Settings, back: BackLink): Promise<Health> {
-  const endpoints = await back.figures();
+  const reports = withoutSecrets(await back.operate({ what: "endpoints" }));
+  const endpoints: EndpointHealth[] = isRefusal(reports) ? await back.figures() : reports;
   const { trouble } = back;
-  const reasons = endpoints
-    .filter(({ breaker }) => breaker !== "closed")
-    .map(({ endpoint, queued }) => `webhook endpoint ${endpoint} does not take deliveries, ${queued} wait`);
+  const reasons = endpoints.map(complaintOf).filter((complaint) => complaint !== undefined);
   if (trouble !== undefined) reasons.unshift(`the store cannot write: ${trouble}`);
   const directory = store.engine === "disk" ? store.directory : undefined;
   return {
@@ -198,6 +205,19 @@ async function healthOf({ store, broker }: Settings, back: BackLink): Promise<He
     store: { engine: store.engine, directory, trouble },
     endpoints,
   };
+}
+
+/** An endpoint's URL may have a password in it, or a token. Nobody is shown those. */
+function withoutSecrets<Answer extends OperationAnswer<Operation["what"]>>(answer: Answer): Answer {
+  if (Array.isArray(answer)) {
+    return answer.map((item: EndpointReport | AttemptReport) => masked(item)) as typeof answer;
+  }
+  return masked(answer);
+}
+
+function masked<Report extends object>(report: Report): Report {
+  if (!("url" in report) || typeof report.url !== "string") return report;
+  return { ...report, url: maskedUrl(report.url) };
 }
 
 function waitingFor(names: readonly string[], figures: readonly EndpointFigures[]): ReadonlyMap<string, number> {

@@ -41,7 +41,7 @@ function printHealth({ status, reasons, pid, version, store, endpoints }: Health
   if (endpoints.length === 0) return;
   const rows = endpoints.map((figures) => [
     figures.endpoint,
-    figures.breaker,
+    figures.condition ?? figures.breaker,
     figures.queued,
     figures.inflight,
     bytesInWords(figures.bytes),
@@ -53,7 +53,7 @@ function printHealth({ status, reasons, pid, version, store, endpoints }: Health
   ]);
   const head = [
     "endpoint",
-    "breaker",
+    "condition",
     "queued",
     "in flight",
     "waiting",

@@ -22,7 +22,20 @@ async function runIn(env: NodeJS.ProcessEnv, ...args: string[]): ReturnType<type
   return { code, said: terminal.lines.join("\n"), complained: terminal.complaints.join("\n") };
 }
 
-const commands = ["start", "stop", "restart", "reload", "check", "health", "store", "receiver", "pub", "sub"];
+const commands = [
+  "start",
+  "stop",
+  "restart",
+  "reload",
+  "check",
+  "health",
+  "metrics",
+  "store",
+  "webhook",
+  "receiver",
+  "pub",
+  "sub",
+];
 const storeCommands = ["check", "export", "repair", "backup"];
 
 test("--version prints the version alone", async () => {

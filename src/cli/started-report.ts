@@ -1,7 +1,7 @@
 /** What an operator reads when the broker has started: what listens where, what is sent where, and what to try next. */
 import path from "node:path";
 import type { FoundFile } from "../config/find-file.ts";
-import { maskedLine } from "../config/secrets.ts";
+import { maskedUrl } from "../config/secrets.ts";
 import type { Settings } from "../config/settings.ts";
 import type { RunningServer } from "../server.ts";
 import type { StoreOptions } from "../store/options.ts";
@@ -38,7 +38,7 @@ function storeText(store: StoreOptions): string {
 }
 
 function endpointLines({ name, url, rules }: EndpointOptions): string[] {
-  return [`  webhook   ${name}: POST ${maskedLine(url)}`, ...rules.map((rule) => `            ${ruleText(rule)}`)];
+  return [`  webhook   ${name}: POST ${maskedUrl(url)}`, ...rules.map((rule) => `            ${ruleText(rule)}`)];
 }
 
 function ruleText({ event, topicFilters }: RuleOptions): string {

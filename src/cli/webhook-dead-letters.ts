@@ -85,7 +85,7 @@ export function deadLettersShow(
       ["died", new Date(letter.diedAt).toISOString()],
       ["attempts", inWords(letter.attempts)],
       ["reason", letter.reason],
-      ["detail", printable(letter.detail)],
+      ["detail", printable(letter.detail.trimEnd())],
       ["body", bytesInWords(letter.bodyBytes)],
     ]) {
       terminal.print(`  ${fact.padEnd(8)}  ${value}`.trimEnd());

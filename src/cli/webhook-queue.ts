@@ -1,5 +1,5 @@
 /** `hookmq webhook queue` and `attempts`: what an endpoint is owed, and how it went so far. */
-import type { QueuedReport } from "../webhook/operations.ts";
+import type { Page, QueuedReport } from "../webhook/operations.ts";
 import { bytesInWords, durationInWords, tableLines } from "./table.ts";
 import type { ExitCode } from "./terminal.ts";
 import { type WebhookFlags, type WebhookParts, withEngine } from "./webhook-engine.ts";
@@ -80,19 +80,14 @@ function queueRow({ deliveryId, event, orderKey, bodyBytes, acceptedAt, dueAt, i
   return [deliveryId, event, cell(orderKey), bytesInWords(bodyBytes), ago(acceptedAt, now), next];
 }
 
-interface PageOf<Item> {
-  items: Item[];
-  next?: number | undefined;
-}
-
 /** All that there is, or so much of it, page after page. */
 export async function* pages<Item>(
-  ask: (after: number, countMax: number) => Promise<PageOf<Item>>,
+  ask: (after: number, countMax: number) => Promise<Page<Item>>,
   countMax = Number.POSITIVE_INFINITY,
 ): AsyncGenerator<Item> {
   let left = countMax;
   for (let after: number | undefined = 0; after !== undefined && left > 0; ) {
-    const { items, next }: PageOf<Item> = await ask(after, Math.min(left, pageCountMax));
+    const { items, next }: Page<Item> = await ask(after, Math.min(left, pageCountMax));
     yield* items;
     left -= items.length;
     after = next;

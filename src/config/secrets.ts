@@ -36,6 +36,13 @@ export function maskedLine(line: string): string {
   return withoutUserInfo(shown.replace(/\bwh(?:sec|sk)_[^\s",\]}]+/g, "********"));
 }
 
+/** An address as it may be shown: without a password, and without what its query calls a secret. */
+export function maskedUrl(url: string): string {
+  return withoutUserInfo(url).replace(/([?&])([^=&#]+)=([^&#]*)/g, (parameter, sign, name) =>
+    secretName.test(name) ? `${sign}${name}=********` : parameter,
+  );
+}
+
 /** `http://user:password@host` without the password. */
 function withoutUserInfo(text: string): string {
   return text.replace(/(:\/\/[^\s/:@"]*):[^\s/@"]*@/g, "$1:********@");

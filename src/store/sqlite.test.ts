@@ -443,7 +443,9 @@ describe("owed deliveries", () => {
     await commit(owed("1"), owed("2"));
     await commit(settled("2", "dead"));
     const { database } = folder;
-    database.exec("ALTER TABLE deliveries DROP COLUMN head; ALTER TABLE dead_letters DROP COLUMN head");
+    database.exec(
+      "ALTER TABLE deliveries DROP COLUMN head; ALTER TABLE dead_letters DROP COLUMN head; ALTER TABLE endpoints DROP COLUMN batches",
+    );
     database.exec("PRAGMA user_version = 2");
     await store.close();
     open();

@@ -179,3 +179,19 @@ test("one event has one name: that of its first delivery", () => {
     [edge.deliveryId, edge.deliveryId],
   );
 });
+
+test("by other rules from one event to the next", () => {
+  const { outbox, turn, owed } = setUp([endpointOptions({ name: "old", rules: everything })]);
+  outbox.connack(client, ReasonCode.success, turn);
+  outbox.reconfigure({ endpoints: [endpointOptions({ name: "new", rules: everything })] });
+  outbox.disconnected(client, "normal", 0, turn);
+  outbox.published(message, outbox.interest("a/b")!, turn);
+  assert.deepEqual(
+    owed().map(({ endpoint, event }) => [endpoint, event]),
+    [
+      ["old", "on_client_connack"],
+      ["new", "on_client_disconnected"],
+      ["new", "on_message_publish"],
+    ],
+  );
+});

@@ -12,7 +12,18 @@ test.concurrent("--version and --help answer on the standard output, exit 0", as
   const manifest = JSON.parse(readFileSync(`${repository}/package.json`, "utf8"));
   assert.deepEqual(version.stdout, [manifest.version]);
   assert.equal(await help.exitCode(), 0);
-  for (const command of ["start", "stop", "restart", "reload", "check", "health", "receiver", "pub", "sub"]) {
+  for (const command of [
+    "start",
+    "stop",
+    "restart",
+    "reload",
+    "check",
+    "health",
+    "metrics",
+    "receiver",
+    "pub",
+    "sub",
+  ]) {
     await help.line(new RegExp(`^ {2}${command} \\[options\\] `));
   }
   assert.deepEqual([...version.stderr, ...help.stderr], []);

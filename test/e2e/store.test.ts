@@ -310,7 +310,10 @@ describe("while the broker runs", () => {
     assert.equal(degraded.code, 1);
     const body = JSON.parse(degraded.said);
     assert.equal(body.status, "degraded");
-    assert.match(body.reasons[0], /^webhook endpoint default does not take deliveries, \d+ wait$/);
+    assert.match(
+      body.reasons[0],
+      /^webhook endpoint default does not take deliveries, \d+ wait \(hookmq webhook attempts default /,
+    );
     assert.deepEqual([body.pid, body.store.engine, body.store.directory], [broker.pid, "disk", place.file("data")]);
     assert.match((await health()).said, /^degraded: webhook endpoint default /);
     await endsInTime(broker.program, () => broker.program.signal("SIGTERM"));
@@ -342,9 +345,9 @@ describe("while the broker runs", () => {
       .poll(figures, { timeout: 10_000 })
       .toEqual({ dead: 1, deadLetters: 1, attempts: 1, queued: 1, inflight: 0, breaker: "closed" });
     const health = await outcomeOf(place.hookmq(["health"]));
-    assert.match(health.said, /^ {2}endpoint +breaker +queued .* dead +dead letters +dropped/m);
-    assert.match(health.said, /^ {2}no +closed +0 +0 +0 B +0 +1 +1 +0 +0$/m);
-    assert.match(health.said, /^ {2}later +closed +1 +0 .* 0 +0 +0 +0 +0$/m);
+    assert.match(health.said, /^ {2}endpoint +condition +queued .* dead +dead letters +dropped/m);
+    assert.match(health.said, /^ {2}no +delivering +0 +0 +0 B +0 +1 +1 +0 +0$/m);
+    assert.match(health.said, /^ {2}later +delivering +1 +0 .* 0 +0 +0 +0 +0$/m);
     const check = await store(place, "check", "--conf", "nanomq.conf");
     assert.match(check.said, /^ {2}dead letters of no +1$/m);
     await endsInTime(broker.program, () => broker.program.signal("SIGTERM"));

@@ -86,13 +86,22 @@ test("the dead letters of a receiver that refuses all: listed, shown, filtered, 
 
 test("what waits for a receiver that is away: queue, condition, health", async ({ place }) => {
   const receiver = await place.startReceiver("--status", "401", "--quiet");
-  const { port } = await place.startBroker(`webhook { url = "http://127.0.0.1:${receiver.port}", ${events} }`);
+  // As the configuration may have it, and nobody is to be shown it.
+  const url = `http://user:hunter2@127.0.0.1:${receiver.port}/in?token=hunter2`;
+  const { port } = await place.startBroker(`webhook { url = "${url}", ${events} }`);
   const client = await connectMqttJs(place, port, { clientId: "press" });
   for (let n = 1; n <= 3; n++) await client.publishAsync("plant/press", `part ${n}`, { qos: 1 });
   const show = await saysInTheEnd(place, ["webhook", "show", "default"], ({ lines }) => {
     return lines.some((line) => line.includes("refuses our credentials"));
   });
   assert.ok(show.lines.some((line) => /^ {2}queued +3, the oldest for /.test(line)));
+  const shown = await hookmq(place, "webhook", "list", "--json");
+  const health = await hookmq(place, "health");
+  const healthForPrograms = await hookmq(place, "health", "--json");
+  for (const said of [show, shown, health, healthForPrograms]) assert.ok(!said.lines.join().includes("hunter2"));
+  assert.equal(JSON.parse(shown.lines[0]).url, `http://user:********@127.0.0.1:${receiver.port}/in?token=********`);
+  assert.equal(health.code, 1);
+  assert.match(health.lines[0], /^degraded: webhook endpoint default refuses our credentials, 3 wait \(correct them, /);
   const queue = await hookmq(place, "webhook", "queue", "default");
   assert.equal(queue.lines.length, 4);
   assert.match(queue.lines[1], /evt_\w{26} {2}on_message_publish {2}press {2}\d+ B/);
