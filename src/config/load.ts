@@ -151,12 +151,25 @@ function fitEndpoints(root: HoconObject): Endpoints {
     endpoints.errors.push(...fitting.errors);
     if (fitting.value === undefined) continue;
     endpoints.found.push([name, fitting.value]);
+    const batch = tree.fields.get("batch")?.value;
+    const { format } = fitting.value;
+    if (batch !== undefined && format !== undefined && notInBatches.has(format)) {
+      const expected = "`format` = edge or cloudevents beside it, or no batches";
+      endpoints.errors.push({
+        at: batch.at,
+        what: `${where}.batch cannot hold events of \`format\` ${format}`,
+        expected,
+      });
+    }
     if (fitting.value.events.length === 0) {
       endpoints.warnings.push({ at: tree.at, what: `${where} has no events: nothing is sent` });
     }
   }
   return endpoints;
 }
+
+/** Their events are not of JSON, or need a request of their own. */
+const notInBatches: ReadonlySet<string> = new Set(["cloudevents-binary", "raw", "template"]);
 
 function isFalse(value: HoconValue | undefined): boolean {
   return value?.kind === "boolean" && !value.value;

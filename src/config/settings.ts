@@ -5,8 +5,8 @@ import type { BrokerOptions } from "../broker/options.ts";
 import type { StoreOptions } from "../store/options.ts";
 import type { TcpListenerOptions } from "../transport/options.ts";
 import { deadLetterBytesMaxInMemory, queueBytesMaxInMemory } from "../webhook/limits.ts";
-import type { EndpointOptions, EventName, RuleOptions, WebhookOptions } from "../webhook/options.ts";
-import { eventNames } from "../webhook/options.ts";
+import type { BatchOptions, EndpointOptions, EventName, RuleOptions, WebhookOptions } from "../webhook/options.ts";
+import { batchDefaults, eventNames } from "../webhook/options.ts";
 import type { Configuration } from "./configuration.ts";
 import { namedEntries } from "./schema.ts";
 import { defaultBind, parseBind } from "./sections/listeners.ts";
@@ -93,6 +93,7 @@ function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, h
   const hasContentType = headers.some(([header]) => header.toLowerCase() === "content-type");
   // Without a store on disk there is nothing that could outlive the process.
   const durability = hasDisk ? keys.durability : "memory";
+  const batch = toBatch(keys);
   const inMemory = durability === "memory";
   return {
     name,
@@ -113,9 +114,23 @@ function toEndpoint(name: string, keys: EndpointKeys, webhookEnabled: boolean, h
       maxAgeMs: keys.dead_letters.max_age,
     },
     timestampUnit: keys.ts_unit,
+    ...(batch && { batch }),
+    ...(keys.rate && { rate: keys.rate }),
     rules: keys.events.flatMap(({ event, topic }): RuleOptions[] =>
       fires(event) ? [{ event, topicFilters: event === "on_message_publish" ? (topic ?? []) : [] }] : [],
     ),
+  };
+}
+
+/** Any of its keys switches batches on. */
+function toBatch({ batch, format }: EndpointKeys): BatchOptions | undefined {
+  const { max_events, max_bytes, max_wait } = batch;
+  if (Object.values(batch).every((value) => value === undefined)) return undefined;
+  return {
+    eventsMax: max_events ?? batchDefaults.eventsMax,
+    bytesMax: max_bytes ?? batchDefaults.bytesMax,
+    waitMs: max_wait ?? batchDefaults.waitMs,
+    format: format === "cloudevents" ? "cloudevents" : (batch.format ?? batchDefaults.format),
   };
 }
 

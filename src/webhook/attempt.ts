@@ -229,7 +229,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
 function requestOf(
   { path, headers }: RequestHead,
-  { owed, attempts, startedAt }: Attempting,
+  { owed, attempts, startedAt, contentType }: Attempting,
 ): Dispatcher.DispatchOptions {
   const ours = [
     "webhook-id",
@@ -239,7 +239,15 @@ function requestOf(
     "x-webhook-attempt",
     `${attempts}`,
   ];
-  return { method: "POST", path, headers: headers.concat(ours), body: owed.body };
+  const all = contentType === undefined ? headers : withContentType(headers, contentType);
+  return { method: "POST", path, headers: all.concat(ours), body: owed.body };
+}
+
+/** Names and values in turn. */
+function withContentType(headers: readonly string[], contentType: string): readonly string[] {
+  return headers.map((text, i) =>
+    i % 2 === 1 && headers[i - 1].toLowerCase() === "content-type" ? contentType : text,
+  );
 }
 
 function sweepMs(attemptTimeoutMs: number): number {

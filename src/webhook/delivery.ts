@@ -23,7 +23,12 @@ interface Life {
 }
 
 export type Due = Life & { readonly state: "due"; readonly dueAt: Instant };
-export type Attempting = Life & { readonly state: "attempting"; readonly startedAt: Instant };
+export type Attempting = Life & {
+  readonly state: "attempting";
+  readonly startedAt: Instant;
+  /** Of a batch: its own. */
+  readonly contentType?: string;
+};
 export type Settled = Life &
   (
     | { readonly state: "delivered" }

@@ -165,7 +165,23 @@ const endpointKeys = {
     laterValues: ["cloudevents", "cloudevents-binary", "raw", "template"],
     note: plainBody,
   }),
-  batch: unused("later", anything, "Several events in one request.", plainBody),
+  batch: section(
+    {
+      max_events: optional(count({ min: 1, max: 10_000 }), {
+        meaning: "So many are sent together. Any of the keys of `batch` switches batches on; without this one: 500.",
+      }),
+      max_bytes: optional(size({ min: 1024, max: 16 * 1024 ** 2 }), {
+        meaning: "… or so many bytes of single bodies. Without it: `1MB`.",
+      }),
+      max_wait: optional(duration({ bare: "ms", maxMs: 60_000 }), {
+        meaning: "… or after the first has waited for so long. Without it: `50ms`.",
+      }),
+      format: optional(choice(["json", "ndjson"]), {
+        meaning: "`json`: an array of the single bodies. `ndjson`: one on each line. Without it: `json`.",
+      }),
+    },
+    { meaning: "Several events in one request; the first limit that is reached sends." },
+  ),
   compression: unused("later", anything, "Compressed bodies."),
   template: unused("later", anything, "Bodies of your own making.", plainBody),
   secret: unusedSecret("Signs every request.", "requests are not signed"),
@@ -188,7 +204,7 @@ const endpointKeys = {
     { meaning: "Deliveries that were given up: kept for a while to be looked at." },
   ),
   egress: unused("later", anything, "Which addresses may be connected to.", "any address may be"),
-  rate: unused("later", anything, "Most requests a second."),
+  rate: optional(requestsPerSecond(), { meaning: "Most requests a second, as `100` or `100/s`." }),
 };
 
 /** One endpoint, complete: its own keys over those it takes from `webhook`. */
@@ -235,6 +251,18 @@ function headerName(name: string): string | undefined {
 
 function unusedSecret(meaning: string, note: string) {
   return optional(anything, { meaning, status: "later", note, secret: true });
+}
+
+function requestsPerSecond(): ValueType<number> {
+  const type = "requests a second";
+  return {
+    type,
+    read(input) {
+      const match = /^(\d{1,6}(?:\.\d+)?)(?:\s*\/\s*s)?$/.exec(`${input}`.trim());
+      const value = match === null ? 0 : Number(match[1]);
+      return value >= 0.01 && value <= 100_000 ? { value } : { expected: "requests a second, like 100 or 100/s" };
+    },
+  };
 }
 
 function fraction(): ValueType<number> {
