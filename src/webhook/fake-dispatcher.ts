@@ -60,6 +60,7 @@ export interface Setting {
   owe: (ids: string, owed?: Partial<OwedDelivery>) => void;
   figures: () => EndpointFigures;
 }
+let lives = 0;
 export const running: Setting[] = [];
 
 export function setUp(
@@ -68,6 +69,8 @@ export function setUp(
   clock = new FakeClock(),
   store = new TestStore(),
 ): Setting {
+  // Each process makes ids of its own.
+  const chance = 0.5 + lives++ * 1e-9;
   const senders = new Map<string, FakeSender>();
   const { settled } = store;
   const warnings: string[] = [];
@@ -80,7 +83,7 @@ export function setUp(
       senders.set(name, sender);
       return sender;
     },
-    random: () => 0.5,
+    random: () => chance,
     log: { ...silentLogger, warn: (text) => void warnings.push(text), error: (text) => void errors.push(text) },
     durable: store,
     volatile: new MemoryDeliveries(),
