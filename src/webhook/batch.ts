@@ -13,6 +13,7 @@ import type { Entry } from "./window.ts";
 
 export interface Batch {
   readonly id: string;
+  readonly format: BatchOptions["format"];
   /** In the order of the body. Of one line they are its first, without a gap. */
   readonly entries: readonly Entry[];
   attempts: number;
@@ -26,14 +27,14 @@ export interface Batch {
 }
 
 /** What is sent of it: as one delivery with the body of all. */
-export function attemptOf(batch: Batch, options: BatchOptions, endpoint: string, now: Instant): Attempting {
-  const { id, entries, attempts, failures, resent, dueAt } = batch;
+export function attemptOf(batch: Batch, endpoint: string, now: Instant): Attempting {
+  const { id, format, entries, attempts, failures, resent, dueAt } = batch;
   const [{ delivery }] = entries;
   const { event, orderKey, acceptedAt } = delivery.owed;
-  const body = join(entries, options);
+  const body = join(entries, format);
   const owed: OwedDelivery = { deliveryId: id, endpoint, event, orderKey, body, acceptedAt, expiresAt: batch.deadline };
   const due: Due = { owed, attempts, failures, resent, state: "due", dueAt };
-  return { ...start(due, now), contentType: contentTypes[options.format] };
+  return { ...start(due, now), contentType: contentTypes[format] };
 }
 
 const contentTypes: Readonly<Record<BatchOptions["format"], string>> = {
@@ -46,7 +47,7 @@ const comma = 0x2c;
 const newline = 0x0a;
 
 /** A JSON array of the single bodies, or one on each line. */
-function join(entries: readonly Entry[], { format }: BatchOptions): Uint8Array {
+function join(entries: readonly Entry[], format: BatchOptions["format"]): Uint8Array {
   const isArray = format !== "ndjson";
   let bytes = isArray ? 1 : 0;
   for (const { delivery } of entries) bytes += delivery.owed.body.length + 1;
@@ -68,6 +69,7 @@ export interface FrozenBatch {
   attempts: number;
   failures: number;
   dueAt: Instant;
+  format: BatchOptions["format"];
   /** In the order of the body. */
   positions: readonly number[];
 }
@@ -75,7 +77,7 @@ export interface FrozenBatch {
 /** Empty: there are none. Positions mostly follow each other: first and number of each run. */
 export function writeBatches(batches: Iterable<Batch>): string {
   const rows: unknown[] = [];
-  for (const { id, attempts, failures, dueAt, entries } of batches) {
+  for (const { id, attempts, failures, dueAt, format, entries } of batches) {
     const runs: number[] = [];
     let next = -1;
     for (const { position } of entries) {
@@ -83,7 +85,7 @@ export function writeBatches(batches: Iterable<Batch>): string {
       else runs.push(position, 1);
       next = position + 1;
     }
-    rows.push([id, attempts, failures, dueAt, runs]);
+    rows.push([id, attempts, failures, dueAt, format, runs]);
   }
   return rows.length === 0 ? "" : JSON.stringify(rows);
 }
@@ -92,13 +94,13 @@ export function writeBatches(batches: Iterable<Batch>): string {
 export function readBatches(text: string): FrozenBatch[] {
   if (text === "") return [];
   try {
-    return (JSON.parse(text) as [string, number, number, number, number[]][]).map((row) => {
-      const [id, attempts, failures, dueAt, runs] = row;
+    return (JSON.parse(text) as [string, number, number, number, FrozenBatch["format"], number[]][]).map((row) => {
+      const [id, attempts, failures, dueAt, format, runs] = row;
       const positions: number[] = [];
       for (let i = 0; i < runs.length; i += 2) {
         for (let offset = 0; offset < runs[i + 1]; offset++) positions.push(runs[i] + offset);
       }
-      return { id, attempts, failures, dueAt, positions };
+      return { id, attempts, failures, dueAt, format, positions };
     });
   } catch {
     return [];

@@ -196,10 +196,17 @@ test("nothing is sent before it is recorded that it is together", () => {
 
 test("what is remembered of batches is read back; what is damaged is none", () => {
   const entry = (position: number) => ({ position }) as never;
-  const batch = { id: "bat_1", attempts: 2, failures: 1, dueAt: 5, entries: [3, 4, 5, 9, 8].map(entry) };
+  const batch = {
+    id: "bat_1",
+    attempts: 2,
+    failures: 1,
+    dueAt: 5,
+    format: "json",
+    entries: [3, 4, 5, 9, 8].map(entry),
+  };
   const text = writeBatches([batch as never]);
   assert.deepEqual(readBatches(text), [
-    { id: "bat_1", attempts: 2, failures: 1, dueAt: 5, positions: [3, 4, 5, 9, 8] },
+    { id: "bat_1", attempts: 2, failures: 1, dueAt: 5, format: "json", positions: [3, 4, 5, 9, 8] },
   ]);
   for (const damaged of ["{", "{}", "[1]", "[[1]]", ""]) assert.deepEqual(readBatches(damaged), []);
 });

@@ -21,7 +21,8 @@ export interface BatchesParts {
 }
 
 export class Batches {
-  readonly options: BatchOptions;
+  /** `undefined`: no more are begun; those there are go as they are. */
+  private options: BatchOptions | undefined;
   private readonly parts: BatchesParts;
   /** All that have not ended, oldest first. */
   private readonly batches = new Set<Batch>();
@@ -32,10 +33,21 @@ export class Batches {
   /** What the store remembers is not what there is. */
   private changed = false;
 
-  constructor(options: BatchOptions, parts: BatchesParts) {
+  constructor(options: BatchOptions | undefined, parts: BatchesParts) {
     this.options = options;
     this.parts = parts;
-    this.eventsMax = options.eventsMax;
+    this.eventsMax = options?.eventsMax ?? 1;
+  }
+
+  reconfigure(options: BatchOptions | undefined, poolSize: number): void {
+    this.options = options;
+    this.parts.poolSize = poolSize;
+    this.eventsMax = options?.eventsMax ?? 1;
+  }
+
+  /** All have ended, and the store knows. */
+  get isEmpty(): boolean {
+    return this.batches.size === 0 && !this.changed;
   }
 
   /** What was sent before this process, as it was; what of it has ended meanwhile sets the rest free. */
@@ -44,19 +56,11 @@ export class Batches {
     this.changed = text !== "";
   }
 
-  private restore({ id, attempts, failures, dueAt, positions }: FrozenBatch): void {
+  private restore({ id, attempts, failures, dueAt, format, positions }: FrozenBatch): void {
     const entries = this.parts.backlog.restore(positions);
     if (entries === undefined) return;
-    this.add({
-      id,
-      entries,
-      attempts,
-      failures,
-      resent: false,
-      state: "waiting",
-      dueAt,
-      deadline: this.first(entries),
-    });
+    const life = { attempts, failures, resent: false, state: "waiting" as const, dueAt };
+    this.add({ id, format, entries, ...life, deadline: this.first(entries) });
   }
 
   /** Requests that are made, or begin as soon as they are recorded. */
@@ -90,31 +94,36 @@ export class Batches {
 
   /** When a new one may begin; `undefined`: there is nothing to put in, or there are too many. */
   beginAt(now: Instant): Instant | undefined {
+    const { options } = this;
     const { backlog, poolSize } = this.parts;
+    if (options === undefined) return undefined;
     const first = backlog.firstReady;
     if (first === undefined || this.batches.size >= poolSize + batchesWaitingMax) return undefined;
     const { count, bytes } = backlog.sendable;
-    if (count >= this.eventsMax || bytes - count * deliveryBytesOverhead >= this.options.bytesMax) return now;
+    if (count >= this.eventsMax || bytes - count * deliveryBytesOverhead >= options.bytesMax) return now;
     const { acceptedAt } = first.delivery.owed;
     // A clock that was set back: it has waited for long enough, as far as anyone knows.
-    return acceptedAt > now ? now : Math.max(now, acceptedAt + this.options.waitMs);
+    return acceptedAt > now ? now : Math.max(now, acceptedAt + options.waitMs);
   }
 
   /** The next deliveries of the lines that have been ready the longest. `undefined`: all there was has expired. */
   begin(now: Instant): Batch | undefined {
+    const { options } = this;
     const { backlog, ulid } = this.parts;
+    if (options === undefined) return undefined;
     const entries: Entry[] = [];
     let bytes = 0;
     for (let line = backlog.firstReadyLine; line !== undefined; line = backlog.firstReadyLine) {
       const before = entries.length;
-      const isWhole = this.takeFrom(line, entries, bytes, now);
+      const isWhole = this.takeFrom(line, entries, { bytes, bytesMax: options.bytesMax, now });
       if (entries.length > before) backlog.hold(line);
       if (!isWhole) break;
       for (let i = before; i < entries.length; i++) bytes += entries[i].delivery.owed.body.length;
     }
     if (entries.length === 0) return undefined;
-    const life = { attempts: 0, failures: 0, resent: false, dueAt: now };
-    const batch: Batch = { id: `bat_${ulid(now)}`, entries, ...life, state: "frozen", deadline: this.first(entries) };
+    const life = { attempts: 0, failures: 0, resent: false, state: "frozen" as const, dueAt: now };
+    const { format } = options;
+    const batch: Batch = { id: `bat_${ulid(now)}`, format, entries, ...life, deadline: this.first(entries) };
     this.add(batch);
     this.fresh.push(batch);
     this.changed = true;
@@ -122,7 +131,11 @@ export class Batches {
   }
 
   /** False: the batch is full. */
-  private takeFrom(line: Line, entries: Entry[], bytes: number, now: Instant): boolean {
+  private takeFrom(
+    line: Line,
+    entries: Entry[],
+    { bytes, bytesMax, now }: { bytes: number; bytesMax: number; now: Instant },
+  ): boolean {
     const { deadline, expire } = this.parts;
     const isHead = entries.length;
     for (let link = line.entries.first; link !== undefined; ) {
@@ -136,7 +149,7 @@ export class Batches {
         continue;
       }
       bytes += owed.body.length;
-      if (entries.length > 0 && (entries.length >= this.eventsMax || bytes > this.options.bytesMax)) return false;
+      if (entries.length > 0 && (entries.length >= this.eventsMax || bytes > bytesMax)) return false;
       entries.push(entry);
     }
     return entries.length < this.eventsMax;
@@ -166,7 +179,7 @@ export class Batches {
 
   /** The receiver took one: slowly as many as configured. */
   grow(): void {
-    this.eventsMax = Math.min(this.options.eventsMax, Math.ceil(this.eventsMax * 1.25));
+    this.eventsMax = Math.min(this.options?.eventsMax ?? 1, Math.ceil(this.eventsMax * 1.25));
   }
 
   /** It was too large for the receiver: two of half its size go instead. */

@@ -7,7 +7,7 @@
 import type { Clock, Instant, Timer } from "../base/clock.ts";
 import type { Facts, Logger } from "../base/log.ts";
 import type { DeliveryChange, OwedDelivery } from "../store/change.ts";
-import type { AttemptFacts, Sender } from "./attempt.ts";
+import type { AttemptFacts, Sender, Settling } from "./attempt.ts";
 import type { Breaker } from "./breaker.ts";
 import type { Attempting, Due, Settled, Terms } from "./delivery.ts";
 import type { AttemptReport, EndpointReport, Page, QueuedReport } from "./operations.ts";
@@ -86,7 +86,7 @@ interface WaitingTest {
 }
 
 interface Part {
-  readonly bytesMax: number;
+  bytesMax: number;
   count: number;
   bytes: number;
   /** Nothing of this part is older that could be dropped. */
@@ -94,21 +94,24 @@ interface Part {
 }
 
 export class Endpoint {
-  private readonly options: EndpointOptions;
+  private options: EndpointOptions;
   private readonly clock: Clock;
-  private readonly sender: Sender | undefined;
+  private sender: Sender | undefined;
+  /** Requests under way with each sender; one that was replaced is closed once they have ended. */
+  private readonly senders = new Map<Sender, number>();
   private readonly log: Logger;
   private readonly bursts: BurstLog;
-  private readonly terms: Terms;
+  private terms: Terms;
   private readonly ledger: Ledger;
   private readonly backlog: Backlog;
   /** `undefined`: one delivery a request. */
-  private readonly batches: Batches | undefined;
-  private readonly rate: Rate | undefined;
+  private batches: Batches | undefined;
+  private rate: Rate | undefined;
   readonly deadLetters: DeadLetters;
   readonly attempts = new AttemptLog();
+  private readonly random: () => number;
   private readonly ulid: (now: Instant) => string;
-  private readonly isParked: boolean;
+  private isParked: boolean;
   /** By an operator: nothing is sent. */
   private paused = false;
   private breaker: Breaker;
@@ -134,10 +137,11 @@ export class Endpoint {
     this.sender = sender;
     this.log = log;
     this.bursts = new BurstLog(clock, log);
+    this.random = random;
     this.terms = { schedule: new RetrySchedule(options.retry, random), maxAgeMs: options.maxAgeMs };
     this.ledger = new Ledger(store, clock, () => this.readAgain());
     const onBodiless = (stored: StoredDelivery) =>
-      this.bury(due(stored), stored.position, refusal(options.bodyEncoding), "");
+      this.bury(due(stored), stored.position, refusal(this.options.bodyEncoding), "");
     this.backlog = new Backlog({ name: options.name, store, ledger: this.ledger, clock, onBodiless });
     const onReplayed = (fresh: StoredDelivery) => this.accept(fresh);
     const { name } = options;
@@ -154,7 +158,55 @@ export class Endpoint {
     };
   }
 
-  private createBatches(batch: BatchOptions): Batches {
+  /** What it is owed stays, and is sent by other rules: from now on, but for what is under way. */
+  reconfigure({ options, sender, isParked }: Pick<EndpointParts, "options" | "sender" | "isParked">): void {
+    const before = this.options;
+    const now = this.clock.now();
+    const former = this.sender;
+    this.options = options;
+    this.sender = sender;
+    this.isParked = isParked;
+    if (former !== undefined) this.closeWhenIdle(former);
+    this.terms = { schedule: new RetrySchedule(options.retry, this.random), maxAgeMs: options.maxAgeMs };
+    this.rate = options.rate === undefined ? undefined : new Rate(options.rate, this.clock.monotonic());
+    this.batches?.reconfigure(options.batch, options.poolSize);
+    if (options.batch !== undefined) this.batches ??= this.createBatches(options.batch);
+    this.deadLetters.limits = options.deadLetters;
+    const clientBytesMax = Math.floor(options.queueBytesMax * clientEventsShare);
+    this.parts.messages.bytesMax = options.queueBytesMax - clientBytesMax;
+    this.parts.clientEvents.bytesMax = clientBytesMax;
+    const { breaker } = this;
+    if (breaker.state === "closed") {
+      const isWhole = breaker.attemptsMax >= before.poolSize;
+      const attemptsMax = isWhole ? options.poolSize : Math.min(breaker.attemptsMax, options.poolSize);
+      this.breaker = { ...breaker, attemptsMax };
+    } else if (breaker.state === "open") this.breaker = { ...breaker, probeAt: now };
+    // What another receiver asked for.
+    if (options.url !== before.url) this.heldUntil = 0;
+    this.recordBreaker();
+    // By another `max_age` some may be too old.
+    if (this.owedCount > 0) this.expireBy(now);
+    this.pump();
+  }
+
+  private closeWhenIdle(sender: Sender): void {
+    if (sender === this.sender || (this.senders.get(sender) ?? 0) > 0) return;
+    this.senders.delete(sender);
+    void sender.close();
+  }
+
+  /** With the sender there is now. */
+  private send(attempting: Attempting, settled: Settling): void {
+    const sender = this.sender!;
+    this.senders.set(sender, (this.senders.get(sender) ?? 0) + 1);
+    sender.send(attempting, (outcome, facts) => {
+      this.senders.set(sender, this.senders.get(sender)! - 1);
+      settled(outcome, facts);
+      if (this.phase !== "stopped") this.closeWhenIdle(sender);
+    });
+  }
+
+  private createBatches(batch: BatchOptions | undefined): Batches {
     return new Batches(batch, {
       backlog: this.backlog,
       poolSize: this.options.poolSize,
@@ -180,7 +232,10 @@ export class Endpoint {
     this.breaker = readBreaker(breaker, { now, poolSize: this.options.poolSize });
     this.paused = readPaused(breaker);
     this.heldUntil = heldUntil;
-    if (this.sender !== undefined) this.batches?.resume(stored.batches);
+    if (this.sender !== undefined && stored.batches !== "") {
+      this.batches ??= this.createBatches(undefined);
+      this.batches.resume(stored.batches);
+    }
     this.backlog.repeat(underWay, now);
     this.underWayChanged = underWay.length > 0;
     this.recordUnderWay();
@@ -214,10 +269,12 @@ export class Endpoint {
     if (this.sender !== undefined) {
       this.sendTests();
       this.backlog.refill(now);
-      if (this.batches === undefined) {
+      if (this.batches !== undefined) this.attemptBatches(this.batches, now);
+      if (this.options.batch === undefined) {
         for (let entry = this.nextToSend(now); entry !== undefined; entry = this.nextToSend(now))
           this.attempt(entry, now);
-      } else this.attemptBatches(this.batches, now);
+        if (this.batches?.isEmpty === true) this.batches = undefined;
+      }
       this.recordUnderWay();
     }
     this.setWakeTimer(now);
@@ -237,6 +294,10 @@ export class Endpoint {
       droppedBy: { ...this.droppedBy },
       breaker: this.breaker.state,
     };
+  }
+
+  get configuredAs(): EndpointOptions {
+    return this.options;
   }
 
   /** For an operator. */
@@ -317,7 +378,7 @@ export class Endpoint {
     const attempting = start(due({ position: 0, owed, attempts: 0, failures: 0, dueAt: undefined }), now);
     if (this.phase !== "running") return resolve(this.remember(attempting, cancelled, undefined));
     this.testsUnderWay++;
-    this.sender!.send(attempting, (outcome, seen) => {
+    this.send(attempting, (outcome, seen) => {
       this.testsUnderWay--;
       resolve(this.remember(attempting, outcome, seen));
       this.pump();
@@ -337,7 +398,9 @@ export class Endpoint {
     this.phase = "stopped";
     for (const test of this.testsWaiting.splice(0)) this.sendTest(test);
     this.wakeTimer?.timer.cancel();
-    await this.sender?.close();
+    const senders = new Set(this.senders.keys());
+    if (this.sender !== undefined) senders.add(this.sender);
+    await Promise.all(Array.from(senders, (sender) => sender.close()));
     this.ledger.close();
     this.bursts.close();
   }
@@ -409,7 +472,7 @@ export class Endpoint {
     this.underWayChanged = true;
     this.count.attempts++;
     this.rate?.take();
-    this.sender!.send(attempting, (outcome, facts) => {
+    this.send(attempting, (outcome, facts) => {
       this.remember(attempting, outcome, facts);
       this.settle(entry, attempting, outcome);
       this.pump();
@@ -452,12 +515,17 @@ export class Endpoint {
   }
 
   private sendBatch(batches: Batches, batch: Batch): void {
-    const attempting = attemptOf(batch, batches.options, this.options.name, this.clock.now());
+    // Switched off while it was recorded: it waits as it is.
+    if (this.sender === undefined) {
+      batch.state = "waiting";
+      return;
+    }
+    const attempting = attemptOf(batch, this.options.name, this.clock.now());
     batch.state = "attempting";
     batch.attempts = attempting.attempts;
     batches.hasChanged();
     this.count.attempts++;
-    this.sender!.send(attempting, (outcome, facts) => {
+    this.send(attempting, (outcome, facts) => {
       this.remember(attempting, outcome, facts);
       this.settleBatch(batches, batch, attempting, outcome);
       this.pump();
@@ -710,8 +778,9 @@ export class Endpoint {
     // Whatever is done with it first makes room.
     if (!this.hasFreeConnection) return undefined;
     const rateAt = now + (rate?.waitMs(this.clock.monotonic()) ?? 0);
-    if (batches === undefined) return rateAt > now && backlog.firstReady !== undefined ? rateAt : undefined;
-    const beginAt = batches.beginAt(now);
+    if (this.options.batch === undefined && waitingBatch === undefined)
+      return rateAt > now && backlog.firstReady !== undefined ? rateAt : undefined;
+    const beginAt = batches?.beginAt(now);
     const first = Math.min(waitingBatch?.dueAt ?? Number.POSITIVE_INFINITY, beginAt ?? Number.POSITIVE_INFINITY);
     return first === Number.POSITIVE_INFINITY ? undefined : Math.max(first, rateAt);
   }
