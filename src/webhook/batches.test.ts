@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, describe, test } from "vitest";
 import { assertConservation, crash, endAll, type Setting, setUp } from "./fake-dispatcher.ts";
 import { readBatches, writeBatches } from "./batch.ts";
+import { endpointOptions } from "./fake-endpoint.ts";
 import { batchesWaitingMax } from "./limits.ts";
 import type { BatchOptions, EndpointOptions } from "./options.ts";
 import type { Outcome } from "./outcome.ts";
@@ -21,6 +22,12 @@ function batching(batch: Partial<BatchOptions> = {}, options: Partial<EndpointOp
 /** Owes "a1 b1", each with its id as its body. */
 function owe({ owe }: Setting, ids: string): void {
   for (const id of ids.split(" ")) owe(id, { body: Buffer.from(`"${id}"`) });
+}
+
+/** The ids that a body holds, of one event or several. */
+function eventsIn(body: Uint8Array): string[] {
+  const events: unknown = JSON.parse(Buffer.from(body).toString());
+  return Array.isArray(events) ? events : [events as string];
 }
 
 /** Of the batches under way. */
@@ -229,7 +236,7 @@ test("no more requests a second than the rate, singly and in batches", () => {
   }
 });
 
-test("through a long random life with crashes nothing is lost, doubled or out of order, and a batch is what it was", () => {
+test("through a long random life with crashes and new configurations nothing is lost, doubled or out of order, and a batch is what it was", () => {
   // A small generator of its own, so that a failing run repeats.
   let state = 4242;
   const chance = () => {
@@ -246,7 +253,8 @@ test("through a long random life with crashes nothing is lost, doubled or out of
   const lastOf = new Map<string, number>();
   let serial = 0;
   for (let step = 0; step < 15_000; step++) {
-    const { clock, sender, store } = setting;
+    const { clock, store, allSenders, dispatcher } = setting;
+    const underWay = allSenders.flatMap((sender) => sender.underWay.map(({ delivery }) => ({ sender, delivery })));
     const dice = chance();
     if (dice > 0.998) {
       store.refuses = !store.refuses;
@@ -254,12 +262,16 @@ test("through a long random life with crashes nothing is lost, doubled or out of
       if (!store.refuses) clock.advance(1_000);
     }
     if (dice < 0.002 && !store.refuses) setting = crash(setting, options());
+    else if (dice < 0.005) {
+      const { batch, ...single } = options();
+      dispatcher.reconfigure({ endpoints: [endpointOptions(chance() < 0.3 ? single : { ...single, batch })] });
+    }
     else if (dice < 0.45) owe(setting, `${"abcdefgh"[Math.floor(chance() * 8)]}${++serial}`);
-    else if (dice < 0.8 && sender.underWay.length > 0) {
-      const { delivery } = sender.underWay[Math.floor(chance() * sender.underWay.length)];
+    else if (dice < 0.8 && underWay.length > 0) {
+      const { sender, delivery } = underWay[Math.floor(chance() * underWay.length)];
       const { deliveryId, body } = delivery.owed;
       const text = Buffer.from(body).toString();
-      const events = JSON.parse(text) as string[];
+      const events = eventsIn(body);
       assert.equal(contents.get(deliveryId) ?? text, text, "frozen");
       contents.set(deliveryId, text);
       const outcome = outcomes[Math.floor(chance() * outcomes.length)];
@@ -272,17 +284,16 @@ test("through a long random life with crashes nothing is lost, doubled or out of
       }
       sender.answer(outcome, deliveryId);
     } else clock.advance(Math.floor(chance() * 1_000));
-    const keys = sender.underWay.flatMap(({ delivery }) => {
-      const events = JSON.parse(Buffer.from(delivery.owed.body).toString()) as string[];
-      return [...new Set(events.map((id) => id[0]))];
-    });
+    const keys = setting.allSenders.flatMap((sender) =>
+      sender.underWay.flatMap(({ delivery }) => [...new Set(eventsIn(delivery.owed.body).map((id) => id[0]))]),
+    );
     assert.equal(new Set(keys).size, keys.length, "each key is in one batch at a time");
     assertConservation(setting);
   }
   for (let turn = 0; turn < 200; turn++) {
     setting.store.refuses = false;
     setting.clock.advance(10_000);
-    while (setting.sender.ids.length > 0) setting.sender.answer(accepted);
+    for (const sender of setting.allSenders) while (sender.ids.length > 0) sender.answer(accepted);
   }
   assert.equal(setting.figures().queued, 0);
   assert.ok(setting.settled.length > 3_000);
