@@ -265,8 +265,7 @@ test("through a long random life with crashes and new configurations nothing is 
     else if (dice < 0.005) {
       const { batch, ...single } = options();
       dispatcher.reconfigure({ endpoints: [endpointOptions(chance() < 0.3 ? single : { ...single, batch })] });
-    }
-    else if (dice < 0.45) owe(setting, `${"abcdefgh"[Math.floor(chance() * 8)]}${++serial}`);
+    } else if (dice < 0.45) owe(setting, `${"abcdefgh"[Math.floor(chance() * 8)]}${++serial}`);
     else if (dice < 0.8 && underWay.length > 0) {
       const { sender, delivery } = underWay[Math.floor(chance() * underWay.length)];
       const { deliveryId, body } = delivery.owed;

@@ -44,6 +44,7 @@ import {
   testsWaitingMax,
 } from "./limits.ts";
 import { refusal } from "./payload-encoding.ts";
+import { RecentOutcomes } from "./recent-outcomes.ts";
 import { RetrySchedule } from "./retry.ts";
 import { testBody, testOrderKey } from "./test-event.ts";
 
@@ -109,6 +110,7 @@ export class Endpoint {
   private rate: Rate | undefined;
   readonly deadLetters: DeadLetters;
   readonly attempts = new AttemptLog();
+  private readonly recent = new RecentOutcomes();
   private readonly random: () => number;
   private readonly ulid: (now: Instant) => string;
   private isParked: boolean;
@@ -598,7 +600,10 @@ export class Endpoint {
   /** What it says of the endpoint. True: that it is down was known before. */
   private judge(outcome: Outcome, now: Instant): boolean {
     const before = { breaker: this.breaker, heldUntil: this.heldUntil };
-    this.breaker = next(before.breaker, outcome, { now, poolSize: this.options.poolSize });
+    this.recent.add(outcome, this.clock.monotonic());
+    const isBad = outcome.kind === "endpoint" && this.recent.areBad;
+    this.breaker = next(before.breaker, outcome, { now, poolSize: this.options.poolSize, isBad });
+    if (this.breaker.state !== "closed") this.recent.clear();
     if ("retryAfterMs" in outcome && outcome.retryAfterMs > 0) {
       this.heldUntil = Math.max(this.heldUntil, now + outcome.retryAfterMs);
     }

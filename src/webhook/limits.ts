@@ -54,6 +54,10 @@ export const retryAfterMsMax = 3_600_000;
 /** Failures of the endpoint itself, in a row, that open its breaker. */
 export const breakerFailures = 5;
 
+/** … and so do half of at least so many requests in this span. */
+export const breakerSpanMs = 30_000;
+export const breakerSpanRequestsMin = 20;
+
 /** Attempts of an endpoint that are remembered for whoever looks after it: with 1 KiB of each answer, half a MiB. */
 export const attemptsRememberedMax = 500;
 
