@@ -163,6 +163,20 @@ describe("a batch that fails", () => {
     setting.sender.answer(accepted);
   });
 
+  test("grows old while the endpoint is paused, over a restart too", () => {
+    const options = batching({}, { maxAgeMs: 10_000, retry: { scheduleMs: [1_000], jitter: 0 } });
+    const setting = setUp(options);
+    owe(setting, "a1 b1 c1");
+    setting.sender.answer(failing);
+    setting.dispatcher.operate({ what: "pause", endpoint: "default" });
+    const next = crash(setting, options);
+    next.clock.advance(5_000);
+    owe(next, "d1");
+    next.clock.advance(5_000);
+    assert.equal(next.figures().expired, 3);
+    assert.equal(next.figures().queued, 1);
+  });
+
   test("counts once for the breaker, and is the probe", () => {
     const setting = setUp(batching({ eventsMax: 2 }));
     owe(setting, "a1 b1 c1 d1 e1 f1 g1 h1 i1 j1");

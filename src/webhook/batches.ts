@@ -87,6 +87,15 @@ export class Batches {
     return first;
   }
 
+  /** When the first of those that wait holds something nobody wants any more. */
+  get firstDeadline(): Instant | undefined {
+    let first: Instant | undefined;
+    for (const { state, deadline } of this.batches) {
+      if (state === "waiting" && (first === undefined || deadline < first)) first = deadline;
+    }
+    return first;
+  }
+
   /** Those that hold something nobody wants any more. */
   overdue(now: Instant): Batch[] {
     return [...this.batches].filter(({ state, deadline }) => state === "waiting" && deadline <= now);

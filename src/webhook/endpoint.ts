@@ -729,6 +729,9 @@ export class Endpoint {
     // Of the last that was looked at: a victim itself where there were too many for one go.
     this.nextExpiryAt = first === undefined ? undefined : first.acceptedAt + this.options.maxAgeMs;
     if (first === victims.at(-1) && victims.length < endedAtOnceMax) this.nextExpiryAt = undefined;
+    // What is in batches was passed over.
+    const batchDeadline = this.batches?.firstDeadline;
+    if (batchDeadline !== undefined) this.expireBy(batchDeadline);
     for (const victim of victims) {
       this.end("expired", victim);
       this.sayExpired(victim);
