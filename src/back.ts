@@ -11,7 +11,6 @@ import type { Facts, Logger } from "./base/log.ts";
 import type { BackMetrics } from "./metrics.ts";
 import type { BrokerChange } from "./store/change.ts";
 import { ChangeEncoder, decodeChanges } from "./store/change-codec.ts";
-import type { StoredDelivery } from "./store/deliveries.ts";
 import { MemoryStore } from "./store/memory.ts";
 import { MemoryDeliveries } from "./store/memory-deliveries.ts";
 import { openDataFolder, StoreUnusable } from "./store/data-folder.ts";
@@ -19,7 +18,7 @@ import type { StoreOptions } from "./store/options.ts";
 import { SqliteStore, type SqliteStoreParts } from "./store/sqlite.ts";
 import { type Engine, type Store, StoreUnavailable } from "./store/store.ts";
 import { createSender, type Sender } from "./webhook/attempt.ts";
-import { Dispatcher } from "./webhook/dispatcher.ts";
+import { Dispatcher, type Handed } from "./webhook/dispatcher.ts";
 import type { EndpointFigures } from "./webhook/endpoint.ts";
 import { isRefusal, type Operation, type OperationAnswer } from "./webhook/operations.ts";
 import type { EndpointOptions, WebhookOptions } from "./webhook/options.ts";
@@ -157,14 +156,15 @@ export class Back implements Store {
     return onDisk(this.engine).backup(file);
   }
 
-  private owedIn(changes: readonly BrokerChange[], firstPosition: number): StoredDelivery[] {
-    const deliveries: StoredDelivery[] = [];
+  private owedIn(changes: readonly BrokerChange[], firstPosition: number): Handed[] {
+    const deliveries: Handed[] = [];
     let next = firstPosition;
     for (const change of changes) {
       if (change.type !== "delivery-owed") continue;
       const owed = change.delivery;
       const position = isVolatile(change) ? this.volatile.owe(owed) : next++;
-      deliveries.push({ position, owed, attempts: 0, failures: 0, dueAt: undefined });
+      const handed = { position, owed, attempts: 0, failures: 0, dueAt: undefined };
+      deliveries.push({ ...handed, isVolatile: isVolatile(change) });
     }
     return deliveries;
   }

@@ -23,7 +23,7 @@ export function checkEndpoint(check: EndpointCheck): { errors: Problem[]; warnin
   // What has a mistake in it is told already, and its value is none.
   if (hasMistake(check.tree)) return { errors: [], warnings: [] };
   return {
-    errors: [...tlsErrors(check), ...authErrors(check)],
+    errors: [...tlsErrors(check), ...authErrors(check), ...batchErrors(check)],
     warnings: [...tlsWarnings(check), ...egressWarnings(check)],
   };
 }
@@ -75,6 +75,16 @@ function* authErrors({ keys: { auth }, tree, path: where }: EndpointCheck): Iter
     if (oauth2[key] !== undefined) continue;
     yield { at: at("oauth2"), what: `${below(where, `auth.oauth2.${key}`)} is missing` };
   }
+}
+
+/** Their events are not one body each. */
+const notInBatches: ReadonlySet<string> = new Set(["cloudevents-binary", "raw", "template"]);
+
+function* batchErrors({ keys: { format }, tree, path: where }: EndpointCheck): Iterable<Problem> {
+  const batch = valueAt(tree, ["batch"]);
+  if (batch === undefined || !notInBatches.has(format)) return;
+  const expected = "`format` = edge or cloudevents beside it, or no batches";
+  yield { at: batch.at, what: `${below(where, "batch")} cannot hold events of \`format\` ${format}`, expected };
 }
 
 function* tlsWarnings({ keys, tree, path: where }: EndpointCheck): Iterable<Problem> {

@@ -573,8 +573,9 @@ describe("webhook", () => {
       events = [ { event = on_client_connack } ]
     }`;
     const warned = warningsOf(text).map((line) => line.replace(/^\S+ /, "").split(": ")[0]!);
-    assert.deepEqual(warned.sort(), ["webhook.batch", "webhook.queue.overflow = block", "webhook.rate"]);
+    assert.deepEqual(warned.sort(), ["webhook.queue.overflow = block"]);
     const endpoint = endpointOf(text);
+    assert.deepEqual(endpoint.batch, { eventsMax: 5, bytesMax: 1024 ** 2, waitMs: 50, format: "json" });
     assert.deepEqual(endpoint.rules, [{ event: "on_client_connack", topicFilters: [] }]);
     assert.equal(endpoint.overflow, "drop_oldest");
   });
@@ -901,6 +902,18 @@ describe("webhook", () => {
       assert.match(errors.join("\n"), expected);
     });
   }
+
+  test("batches and a rate are there when they are asked for", () => {
+    const text = (more: string) => `webhook { url = "http://h", events = [{event = on_client_connack}] ${more} }`;
+    const endpoint = endpointOf(text("\n batch { max_wait = 1s, format = ndjson }, rate = 100/s"));
+    assert.deepEqual(endpoint.batch, { eventsMax: 500, bytesMax: 1024 ** 2, waitMs: 1_000, format: "ndjson" });
+    assert.equal(endpoint.rate, 100);
+    assert.equal(endpointOf(text("\n rate = 0.5")).rate, 0.5);
+    assert.equal(endpointOf(text("")).batch, undefined);
+    const mistake = (more: string) => load(text(more)).errors.map(problemText).join();
+    assert.match(mistake("\n format = raw, batch.max_events = 5"), /webhook.batch cannot hold events of `format` raw/);
+    assert.match(mistake("\n rate = fast"), /requests a second, like 100 or 100\/s/);
+  });
 
   test("a webhook without events is legal, and told", () => {
     assert.deepEqual(warningsOf('webhook { url = "http://h" }'), [

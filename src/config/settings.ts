@@ -9,6 +9,7 @@ import { deadLetterBytesMaxInMemory, queueBytesMaxInMemory } from "../webhook/li
 import type { QoS } from "../mqtt/packet.ts";
 import type {
   AuthOptions,
+  BatchOptions,
   EndpointOptions,
   RequestOptions,
   RuleFilter,
@@ -16,7 +17,7 @@ import type {
   TemplateOptions,
   WebhookOptions,
 } from "../webhook/options.ts";
-import { plainRequest } from "../webhook/options.ts";
+import { batchDefaults, plainRequest } from "../webhook/options.ts";
 import type { Configuration } from "./configuration.ts";
 import { namedEntries } from "./schema.ts";
 import { defaultBind, parseBind } from "./sections/listeners.ts";
@@ -121,6 +122,7 @@ function toEndpoint(
   const hasContentType = headers.some(([header]) => header.toLowerCase() === "content-type");
   // Without a store on disk there is nothing that could outlive the process.
   const durability = hasDisk ? keys.durability : "memory";
+  const batch = toBatch(keys);
   const inMemory = durability === "memory";
   return {
     name,
@@ -147,7 +149,21 @@ function toEndpoint(
     format: keys.format,
     source: keys.cloudevents.source ?? `/brokers/${encodeURIComponent(nodeName)}`,
     template: keys.format === "template" ? toTemplate(keys.template) : undefined,
+    ...(batch && { batch }),
+    ...(keys.rate && { rate: keys.rate }),
     rules: keys.events.map(toRule),
+  };
+}
+
+/** Any of its keys switches batches on. */
+function toBatch({ batch, format }: EndpointKeys): BatchOptions | undefined {
+  const { max_events, max_bytes, max_wait } = batch;
+  if (Object.values(batch).every((value) => value === undefined)) return undefined;
+  return {
+    eventsMax: max_events ?? batchDefaults.eventsMax,
+    bytesMax: max_bytes ?? batchDefaults.bytesMax,
+    waitMs: max_wait ?? batchDefaults.waitMs,
+    format: format === "cloudevents" ? "cloudevents" : (batch.format ?? batchDefaults.format),
   };
 }
 

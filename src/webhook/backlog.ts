@@ -23,7 +23,7 @@ import {
   windowBytesMax,
   wokenAtOnceMax,
 } from "./limits.ts";
-import { type Entry, Window } from "./window.ts";
+import { type Entry, type Line, Window } from "./window.ts";
 
 export interface BacklogParts {
   /** Of the endpoint. */
@@ -82,6 +82,15 @@ export class Backlog {
   /** The head of the line that has been ready the longest. */
   get firstReady(): Entry | undefined {
     return this.window.firstReady;
+  }
+
+  get firstReadyLine(): Line | undefined {
+    return this.window.firstReadyLine;
+  }
+
+  /** All that is in ready lines, overhead included. */
+  get sendable(): { readonly count: number; readonly bytes: number } {
+    return this.window.sendable;
   }
 
   /** There is something that could be sent, now or when its time comes. */
@@ -167,6 +176,36 @@ export class Backlog {
     this.waitInStore({ position: entry.position, attempts, failures, dueAt }, entry.line.key, now);
   }
 
+  /** The first of this line are in a batch now, */
+  hold(line: Line): void {
+    this.window.hold(line);
+  }
+
+  /** and no more. */
+  release(line: Line): void {
+    this.window.release(line);
+  }
+
+  /**
+   * Of a batch that was sent before this process, the deliveries as the first of their lines, which it holds. `undefined`:
+   * they are not all there. Called before anything else is read.
+   */
+  restore(positions: readonly number[]): Entry[] | undefined {
+    const found: StoredDelivery[] = [];
+    while (found.length < positions.length) {
+      const next = positions[found.length];
+      const limits = { countMax: positions.length - found.length, bytesMax: windowBytesMax };
+      const slice = this.ask(() => this.store.owedBehind(this.name, next - 1, limits));
+      const before = found.length;
+      for (const stored of slice?.deliveries ?? []) {
+        if (stored.position !== positions[found.length]) break;
+        found.push(stored);
+      }
+      if (found.length === before) return undefined;
+    }
+    return found.map((stored) => this.window.addHeld(stored));
+  }
+
   /** It has ended, which is recorded: its line goes on. */
   leave(entry: Entry): void {
     const { line } = entry;
@@ -198,7 +237,7 @@ export class Backlog {
         const { orderKey, position } = facts;
         if (position > this.handedOverUpTo) break;
         const entry = this.window.find(orderKey, position);
-        if (entry?.delivery.state === "attempting" || this.ledger.asItIs(facts) === undefined) continue;
+        if (isUnderWay(entry) || entry?.batch !== undefined || this.ledger.asItIs(facts) === undefined) continue;
         if (!isWanted(facts)) break;
         wanted.push(facts);
         if (wanted.length === endedAtOnceMax) break;
@@ -213,7 +252,7 @@ export class Backlog {
       if (facts.position > this.handedOverUpTo) return;
       const seen = this.ledger.asItIs(facts);
       const entry = this.window.find(facts.orderKey, facts.position);
-      if (seen !== undefined) yield { ...seen, inflight: entry?.delivery.state === "attempting" };
+      if (seen !== undefined) yield { ...seen, inflight: isUnderWay(entry) };
     }
   }
 
@@ -336,4 +375,9 @@ export class Backlog {
       return undefined;
     }
   }
+}
+
+function isUnderWay(entry: Entry | undefined): boolean {
+  if (entry?.batch !== undefined) return entry.batch.state !== "waiting";
+  return entry?.delivery.state === "attempting";
 }

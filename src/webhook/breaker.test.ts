@@ -13,7 +13,7 @@ const failing: Outcome = { kind: "retry", reason: "status_500", retryAfterMs: 0,
 const busy: Outcome = { kind: "retry", reason: "status_429", retryAfterMs: 0, slowDown: true };
 
 function after(outcomes: readonly Outcome[], from: Breaker = closedBreaker(poolSize)): Breaker {
-  return outcomes.reduce((breaker, outcome) => next(breaker, outcome, { now: 0, poolSize }), from);
+  return outcomes.reduce((breaker, outcome) => next(breaker, outcome, { now: 0, poolSize, isBad: false }), from);
 }
 
 /** The waits before the probes while each of them comes to `outcome`. */
@@ -31,6 +31,12 @@ function probeDelays(outcome: Outcome, opened: Breaker, count: number): number[]
 test("opens after five endpoint failures in a row, not before", () => {
   assert.equal(after([refused, refused, refused, refused]).state, "closed");
   assert.equal(after([refused, refused, refused, refused, refused]).state, "open");
+});
+
+test("opens at a failure when the last requests were bad, though others went well in between", () => {
+  const breaker = closedBreaker(poolSize);
+  assert.equal(next(breaker, refused, { now: 0, poolSize, isBad: true }).state, "open");
+  assert.equal(next(breaker, accepted, { now: 0, poolSize, isBad: true }).state, "closed");
 });
 
 test("any answer in between breaks the row", () => {

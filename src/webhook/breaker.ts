@@ -1,10 +1,12 @@
 /**
  * An endpoint's breaker: how many attempts it may have at the same time, from what came of the last ones.
  *
- *   closed ──5 endpoint failures in a row, or one of auth, gone──→ open ──probeAt──→ probing
+ *   closed ──endpoint failures (*), or one of auth, gone──────────→ open ──probeAt──→ probing
  *     ↑                                                             ↑                  │
  *     │                                                             └──same again──────┤
  *     └── any answer, at one attempt at a time, doubled by each success ───────────────┘
+ *
+ * (*) 5 in a row, or half of at least 20 requests within 30 s (`recent-outcomes.ts`).
  */
 import type { Instant } from "../base/clock.ts";
 import type { Outcome } from "./outcome.ts";
@@ -65,7 +67,7 @@ export function probe(breaker: Breaker & { state: "open" }): Breaker {
 export function next(
   breaker: Breaker,
   outcome: Outcome,
-  { now, poolSize }: { now: Instant; poolSize: number },
+  { now, poolSize, isBad }: { now: Instant; poolSize: number; isBad: boolean },
 ): Breaker {
   switch (outcome.kind) {
     case "accepted":
@@ -83,7 +85,7 @@ export function next(
     case "endpoint":
     case "auth":
     case "gone":
-      return afterFault(breaker, outcome.kind, now);
+      return afterFault(breaker, outcome.kind, { now, isBad });
     case "unanswered":
     case "cancelled":
       // A probe that told nothing: another one may go at once.
@@ -94,13 +96,13 @@ export function next(
   }
 }
 
-function afterFault(breaker: Breaker, fault: Fault, now: Instant): Breaker {
+function afterFault(breaker: Breaker, fault: Fault, { now, isBad }: { now: Instant; isBad: boolean }): Breaker {
   // One that was under way when the breaker opened.
   if (breaker.state === "open") return breaker;
   const { first, longest } = probeDelayMs[fault];
   if (breaker.state === "closed") {
     const failuresInRow = breaker.failuresInRow + 1;
-    if (fault === "endpoint" && failuresInRow < breakerFailures) return { ...breaker, failuresInRow };
+    if (fault === "endpoint" && failuresInRow < breakerFailures && !isBad) return { ...breaker, failuresInRow };
     return { state: "open", fault, probeAt: now + first, delayMs: first };
   }
   const delayMs = fault === breaker.fault ? Math.min(breaker.delayMs * 2, longest) : first;

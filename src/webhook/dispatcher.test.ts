@@ -289,6 +289,14 @@ describe("the breaker", () => {
     assert.equal(figures().queued, 10);
   });
 
+  test("an endpoint that fails every other request is not hammered either", () => {
+    const { sender, owe, figures } = setUp({ poolSize: 1, retry: { scheduleMs: [3_600_000], jitter: 0 } });
+    owe(Array.from({ length: 26 }, (_, i) => `${"abcdefghijklmnopqrstuvwxyz"[i]}1`).join(" "));
+    for (let i = 0; sender.ids.length > 0; i++) sender.answer(i % 2 === 0 ? accepted : refused);
+    assert.equal(figures().breaker, "open");
+    assert.equal(sender.sent.length, 20);
+  });
+
   test("an outage costs age, never attempts", () => {
     const { clock, sender, owe, settled } = setUp({ retry: { scheduleMs: [1_000], jitter: 0 } });
     owe("a1");

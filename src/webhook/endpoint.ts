@@ -6,12 +6,12 @@
  */
 import type { Clock, Instant, Timer } from "../base/clock.ts";
 import type { Facts, Logger } from "../base/log.ts";
-import type { OwedDelivery } from "../store/change.ts";
-import type { Sender } from "./attempt.ts";
+import type { DeliveryChange, OwedDelivery } from "../store/change.ts";
+import type { Sender, Settled as Settling } from "./attempt.ts";
 import type { Breaker } from "./breaker.ts";
 import type { Attempting, Due, Settled, Terms } from "./delivery.ts";
 import type { AttemptReport, EndpointReport, Page, QueuedReport } from "./operations.ts";
-import type { EndpointOptions, EventName } from "./options.ts";
+import type { BatchOptions, EndpointOptions, EventName } from "./options.ts";
 import { type AttemptFacts, cancelled, type Outcome } from "./outcome.ts";
 import type { Entry } from "./window.ts";
 import { assert } from "../base/assert.ts";
@@ -26,6 +26,8 @@ import {
 } from "../store/deliveries.ts";
 import { AttemptLog } from "./attempt-log.ts";
 import { Backlog } from "./backlog.ts";
+import { attemptOf, type Batch } from "./batch.ts";
+import { Batches } from "./batches.ts";
 import { closedBreaker, next, probe, readBreaker, readPaused, writeBreaker } from "./breaker.ts";
 import { BurstLog } from "./burst-log.ts";
 import { compileFormat } from "./format.ts";
@@ -33,6 +35,7 @@ import { DeadLetters } from "./dead-letters.ts";
 import { deadline, due, expire, settle, start } from "./delivery.ts";
 import { EndpointMetrics } from "./endpoint-metrics.ts";
 import { Ledger } from "./ledger.ts";
+import { Rate } from "./rate.ts";
 import {
   clientEventsShare,
   deliveryBytesOverhead,
@@ -44,6 +47,7 @@ import {
 } from "./limits.ts";
 import { readEventHead } from "./event-head.ts";
 import { refusal } from "./payload-encoding.ts";
+import { RecentOutcomes } from "./recent-outcomes.ts";
 import { RetrySchedule } from "./retry.ts";
 import { testHappening, testOrderKey } from "./test-event.ts";
 
@@ -86,7 +90,7 @@ interface WaitingTest {
 }
 
 interface Part {
-  readonly bytesMax: number;
+  bytesMax: number;
   count: number;
   bytes: number;
   /** Nothing of this part is older that could be dropped. */
@@ -94,18 +98,25 @@ interface Part {
 }
 
 export class Endpoint {
-  private readonly options: EndpointOptions;
+  private options: EndpointOptions;
   private readonly clock: Clock;
-  private readonly sender: Sender | undefined;
+  private sender: Sender | undefined;
+  /** Requests under way with each sender; one that was replaced is closed once they have ended. */
+  private readonly senders = new Map<Sender, number>();
   private readonly log: Logger;
   private readonly bursts: BurstLog;
-  private readonly terms: Terms;
+  private terms: Terms;
   private readonly ledger: Ledger;
   private readonly backlog: Backlog;
+  /** `undefined`: one delivery a request. */
+  private batches: Batches | undefined;
+  private rate: Rate | undefined;
   readonly deadLetters: DeadLetters;
   readonly attempts = new AttemptLog();
+  private readonly recent = new RecentOutcomes();
+  private readonly random: () => number;
   private readonly ulid: (now: Instant) => string;
-  private readonly isParked: boolean;
+  private isParked: boolean;
   /** By an operator: nothing is sent. */
   private paused = false;
   private breaker: Breaker;
@@ -132,10 +143,11 @@ export class Endpoint {
     this.sender = sender;
     this.log = log;
     this.bursts = new BurstLog(clock, log);
+    this.random = random;
     this.terms = { schedule: new RetrySchedule(options.retry, random), maxAgeMs: options.maxAgeMs };
     this.ledger = new Ledger(store, clock, () => this.readAgain());
     const onBodiless = (stored: StoredDelivery) => {
-      const { refused = refusal(options.bodyEncoding) } = readEventHead(stored.owed.head);
+      const { refused = refusal(this.options.bodyEncoding) } = readEventHead(stored.owed.head);
       this.bury(due(stored), stored.position, refused, "");
     };
     this.backlog = new Backlog({ name: options.name, store, ledger: this.ledger, clock, onBodiless });
@@ -143,6 +155,8 @@ export class Endpoint {
     const { name } = options;
     this.deadLetters = new DeadLetters(options.deadLetters, { name, store, ledger: this.ledger, clock, onReplayed });
     this.ulid = createUlidSource(random);
+    this.rate = options.rate === undefined ? undefined : new Rate(options.rate, clock.monotonic());
+    this.batches = options.batch && this.createBatches(options.batch);
     this.isParked = isParked;
     this.breaker = closedBreaker(options.poolSize);
     const clientBytesMax = Math.floor(options.queueBytesMax * clientEventsShare);
@@ -150,6 +164,67 @@ export class Endpoint {
       messages: { bytesMax: options.queueBytesMax - clientBytesMax, count: 0, bytes: 0, droppedUpTo: 0 },
       clientEvents: { bytesMax: clientBytesMax, count: 0, bytes: 0, droppedUpTo: 0 },
     };
+  }
+
+  /** What it is owed stays, and is sent by other rules: from now on, but for what is under way. */
+  reconfigure({ options, sender, isParked }: Pick<EndpointParts, "options" | "sender" | "isParked">): void {
+    const before = this.options;
+    const now = this.clock.now();
+    const former = this.sender;
+    this.options = options;
+    this.sender = sender;
+    this.isParked = isParked;
+    if (former !== undefined) this.closeWhenIdle(former);
+    this.terms = { schedule: new RetrySchedule(options.retry, this.random), maxAgeMs: options.maxAgeMs };
+    this.rate = options.rate === undefined ? undefined : new Rate(options.rate, this.clock.monotonic());
+    this.batches?.reconfigure(options.batch, options.poolSize);
+    if (options.batch !== undefined) this.batches ??= this.createBatches(options.batch);
+    this.deadLetters.limits = options.deadLetters;
+    const clientBytesMax = Math.floor(options.queueBytesMax * clientEventsShare);
+    this.parts.messages.bytesMax = options.queueBytesMax - clientBytesMax;
+    this.parts.clientEvents.bytesMax = clientBytesMax;
+    const { breaker } = this;
+    if (breaker.state === "closed") {
+      const isWhole = breaker.attemptsMax >= before.poolSize;
+      const attemptsMax = isWhole ? options.poolSize : Math.min(breaker.attemptsMax, options.poolSize);
+      this.breaker = { ...breaker, attemptsMax };
+    } else if (breaker.state === "open") this.breaker = { ...breaker, probeAt: now };
+    // What another receiver asked for.
+    if (options.url !== before.url) this.heldUntil = 0;
+    this.recordBreaker();
+    // By another `max_age` some may be too old.
+    if (this.owedCount > 0) this.expireBy(now);
+    this.pump();
+  }
+
+  private closeWhenIdle(sender: Sender): void {
+    if (sender === this.sender || (this.senders.get(sender) ?? 0) > 0) return;
+    this.senders.delete(sender);
+    void sender.close();
+  }
+
+  /** With the sender there is now. */
+  private send(attempting: Attempting, settled: Settling): void {
+    const sender = this.sender!;
+    this.senders.set(sender, (this.senders.get(sender) ?? 0) + 1);
+    sender.send(attempting, (outcome, facts) => {
+      this.senders.set(sender, this.senders.get(sender)! - 1);
+      settled(outcome, facts);
+      if (this.phase !== "stopped") this.closeWhenIdle(sender);
+    });
+  }
+
+  private createBatches(batch: BatchOptions | undefined): Batches {
+    return new Batches(batch, {
+      backlog: this.backlog,
+      poolSize: this.options.poolSize,
+      ulid: this.ulid,
+      deadline: (owed) => deadline(owed, this.terms),
+      expire: (entry) => {
+        assert(entry.delivery.state === "due", "what is in a batch was not sent alone");
+        this.finish(entry, expire(entry.delivery));
+      },
+    });
   }
 
   /** Goes on from what the store remembers; `pump` sends it. */
@@ -165,6 +240,10 @@ export class Endpoint {
     this.breaker = readBreaker(breaker, { now, poolSize: this.options.poolSize });
     this.paused = readPaused(breaker);
     this.heldUntil = heldUntil;
+    if (this.sender !== undefined && stored.batches !== "") {
+      this.batches ??= this.createBatches(undefined);
+      this.batches.resume(stored.batches);
+    }
     this.backlog.repeat(underWay, now);
     this.underWayChanged = underWay.length > 0;
     this.recordUnderWay();
@@ -192,22 +271,27 @@ export class Endpoint {
     if (this.phase === "stopped") return;
     const now = this.clock.now();
     this.dropOldest(now);
+    this.dissolveOverdue(now);
     this.expireOldest(now);
     this.deadLetters.forget(now);
     if (this.sender !== undefined) {
       this.sendTests();
       this.backlog.refill(now);
-      for (let entry = this.nextToSend(now); entry !== undefined; entry = this.nextToSend(now))
-        this.attempt(entry, now);
+      if (this.batches !== undefined) this.attemptBatches(this.batches, now);
+      if (this.options.batch === undefined) {
+        for (let entry = this.nextToSend(now); entry !== undefined; entry = this.nextToSend(now))
+          this.attempt(entry, now);
+        if (this.batches?.isEmpty === true) this.batches = undefined;
+      }
       this.recordUnderWay();
     }
     this.setWakeTimer(now);
-    if (this.phase === "stopping" && this.backlog.inflight === 0) this.onIdle?.();
+    if (this.phase === "stopping" && this.underWay === 0) this.onIdle?.();
   }
 
   figures(): EndpointFigures {
     const { messages, clientEvents } = this.parts;
-    const { inflight } = this.backlog;
+    const inflight = this.backlog.inflight + (this.batches?.inflight ?? 0);
     return {
       endpoint: this.options.name,
       ...this.count,
@@ -218,6 +302,10 @@ export class Endpoint {
       droppedBy: { ...this.droppedBy },
       breaker: this.breaker.state,
     };
+  }
+
+  get configuredAs(): EndpointOptions {
+    return this.options;
   }
 
   /** For an operator. */
@@ -298,7 +386,7 @@ export class Endpoint {
     const attempting = start(due({ position: 0, owed, attempts: 0, failures: 0, dueAt: undefined }), now);
     if (this.phase !== "running") return resolve(this.remember(attempting, cancelled, undefined));
     this.testsUnderWay++;
-    this.sender!.send(attempting, (outcome, seen) => {
+    this.send(attempting, (outcome, seen) => {
       this.testsUnderWay--;
       resolve(this.remember(attempting, outcome, seen));
       this.pump();
@@ -318,14 +406,16 @@ export class Endpoint {
     this.phase = "stopped";
     for (const test of this.testsWaiting.splice(0)) this.sendTest(test);
     this.wakeTimer?.timer.cancel();
-    await this.sender?.close();
+    const senders = new Set(this.senders.keys());
+    if (this.sender !== undefined) senders.add(this.sender);
+    await Promise.all(Array.from(senders, (sender) => sender.close()));
     this.ledger.close();
     this.bursts.close();
   }
 
   /** Requests, each with a connection. */
   private get underWay(): number {
-    return this.backlog.inflight + this.testsUnderWay;
+    return this.backlog.inflight + (this.batches?.underWay ?? 0) + this.testsUnderWay;
   }
 
   private get owedCount(): number {
@@ -342,22 +432,32 @@ export class Endpoint {
 
   // Attempts
 
-  private nextToSend(now: Instant): Entry | undefined {
-    if (this.paused || now < this.blockedUntil(now) || this.ledger.isFull) return undefined;
+  private mayBegin(now: Instant): boolean {
+    if (this.paused || now < this.blockedUntil(now) || this.ledger.isFull) return false;
+    if (!this.hasFreeConnection) return false;
+    return this.rate === undefined || this.rate.waitMs(this.clock.monotonic()) === 0;
+  }
+
+  private get hasFreeConnection(): boolean {
     const { underWay } = this;
-    if (underWay >= this.options.poolSize) return undefined;
+    if (underWay >= this.options.poolSize) return false;
     switch (this.breaker.state) {
       case "closed":
-        return underWay < this.breaker.attemptsMax ? this.backlog.firstReady : undefined;
+        return underWay < this.breaker.attemptsMax;
       case "open":
-        // The line that is ready the longest: after a failed probe the next one is another's, so that no single delivery
-        // which its receiver cannot bear speaks for all. In an outage a delivery need not be due.
-        return this.phase === "stopping" ? undefined : this.backlog.firstAtAll();
+        return this.phase !== "stopping";
       case "probing":
-        return undefined;
+        return false;
       default:
         return this.breaker satisfies never;
     }
+  }
+
+  private nextToSend(now: Instant): Entry | undefined {
+    if (!this.mayBegin(now)) return undefined;
+    // A probe is with the line that is ready the longest: after a failed one the next is another's, so that no single
+    // delivery which its receiver cannot bear speaks for all. In an outage a delivery need not be due.
+    return this.breaker.state === "open" ? this.backlog.firstAtAll() : this.backlog.firstReady;
   }
 
   /** Held by Retry-After or an open breaker. A time further away than either ever sets is from before a clock was set back. */
@@ -379,11 +479,98 @@ export class Endpoint {
     this.backlog.attempt(entry, attempting);
     this.underWayChanged = true;
     this.count.attempts++;
-    this.sender!.send(attempting, (outcome, facts) => {
+    this.rate?.take();
+    this.send(attempting, (outcome, facts) => {
       this.remember(attempting, outcome, facts);
       this.settle(entry, attempting, outcome);
       this.pump();
     });
+  }
+
+  private attemptBatches(batches: Batches, now: Instant): void {
+    for (let batch = this.nextBatch(batches, now); batch !== undefined; batch = this.nextBatch(batches, now)) {
+      if (batch.deadline <= now) {
+        batches.dissolve(batch);
+        continue;
+      }
+      if (this.breaker.state === "open") this.breaker = probe(this.breaker);
+      this.rate?.take();
+      // One that is new is sent once it is recorded.
+      if (batch.state === "waiting") this.sendBatch(batches, batch);
+    }
+    this.recordBatches(batches);
+  }
+
+  private nextBatch(batches: Batches, now: Instant): Batch | undefined {
+    if (!this.mayBegin(now)) return undefined;
+    const isProbe = this.breaker.state === "open";
+    const waiting = batches.firstWaiting(isProbe ? Number.POSITIVE_INFINITY : now);
+    if (waiting !== undefined) return waiting;
+    if (isProbe) this.backlog.firstAtAll();
+    const beginAt = batches.beginAt(now);
+    if (beginAt === undefined || (beginAt > now && !isProbe && this.phase === "running")) return undefined;
+    return batches.begin(now);
+  }
+
+  private recordBatches(batches: Batches): void {
+    const changed = batches.takeChanged();
+    if (changed === undefined) return;
+    const { text, fresh } = changed;
+    this.ledger.recordAll([{ type: "batches-frozen", endpoint: this.options.name, batches: text }], () => {
+      if (this.phase === "stopped") return;
+      for (const batch of fresh) this.sendBatch(batches, batch);
+    });
+  }
+
+  private sendBatch(batches: Batches, batch: Batch): void {
+    // Switched off while it was recorded: it waits as it is.
+    if (this.sender === undefined) {
+      batch.state = "waiting";
+      return;
+    }
+    const attempting = attemptOf(batch, this.options.name, this.clock.now());
+    batch.state = "attempting";
+    batch.attempts = attempting.attempts;
+    batches.hasChanged();
+    this.count.attempts++;
+    this.send(attempting, (outcome, facts) => {
+      this.remember(attempting, outcome, facts);
+      this.settleBatch(batches, batch, attempting, outcome);
+      this.pump();
+    });
+  }
+
+  private settleBatch(batches: Batches, batch: Batch, attempting: Attempting, outcome: Outcome): void {
+    const now = this.clock.now();
+    const endpointDown = this.judge(outcome, now);
+    const settled = settle(attempting, outcome, { now, terms: this.terms, endpointDown });
+    const { entries } = batch;
+    switch (settled.state) {
+      case "due":
+        batch.state = "waiting";
+        batch.failures = settled.failures;
+        batch.resent = settled.resent;
+        batch.dueAt = settled.dueAt;
+        batches.hasChanged();
+        this.expireBy(batch.deadline);
+        return;
+      case "delivered":
+        this.endDelivered(entries);
+        batches.forget(batch);
+        batches.grow();
+        return;
+      case "dead": {
+        const { because, detail, attempts } = settled;
+        if (because === "too_large" && entries.length > 1) return batches.halve(batch);
+        for (const { delivery, position } of entries) this.bury({ ...delivery, attempts }, position, because, detail);
+        batches.forget(batch);
+        return;
+      }
+      case "expired":
+        return batches.dissolve(batch);
+      default:
+        settled satisfies never;
+    }
   }
 
   private remember(attempting: Attempting, outcome: Outcome, facts: AttemptFacts | undefined): AttemptReport {
@@ -408,20 +595,28 @@ export class Endpoint {
   private settle(entry: Entry, attempting: Attempting, outcome: Outcome): void {
     const now = this.clock.now();
     this.metrics.attempted(outcome, now - attempting.startedAt);
-    const before = { breaker: this.breaker, heldUntil: this.heldUntil };
-    this.breaker = next(before.breaker, outcome, { now, poolSize: this.options.poolSize });
-    if ("retryAfterMs" in outcome && outcome.retryAfterMs > 0) {
-      this.heldUntil = Math.max(this.heldUntil, now + outcome.retryAfterMs);
-    }
-    const endpointDown = before.breaker.state !== "closed";
+    const endpointDown = this.judge(outcome, now);
     const delivery = settle(attempting, outcome, { now, terms: this.terms, endpointDown });
     this.underWayChanged = true;
     if (delivery.state === "due") {
       this.backlog.putBack(entry, delivery, now);
       this.expireBy(delivery.owed.acceptedAt + this.options.maxAgeMs);
     } else this.finish(entry, delivery);
+  }
+
+  /** What it says of the endpoint. True: that it is down was known before. */
+  private judge(outcome: Outcome, now: Instant): boolean {
+    const before = { breaker: this.breaker, heldUntil: this.heldUntil };
+    this.recent.add(outcome, this.clock.monotonic());
+    const isBad = outcome.kind === "endpoint" && this.recent.areBad;
+    this.breaker = next(before.breaker, outcome, { now, poolSize: this.options.poolSize, isBad });
+    if (this.breaker.state !== "closed") this.recent.clear();
+    if ("retryAfterMs" in outcome && outcome.retryAfterMs > 0) {
+      this.heldUntil = Math.max(this.heldUntil, now + outcome.retryAfterMs);
+    }
     if (this.breaker.state !== before.breaker.state) this.sayBreaker(before.breaker, outcome);
     if (this.breaker.state !== before.breaker.state || this.heldUntil !== before.heldUntil) this.recordBreaker();
+    return before.breaker.state !== "closed";
   }
 
   private recordUnderWay(): void {
@@ -458,7 +653,24 @@ export class Endpoint {
     this.backlog.leave(entry);
   }
 
-  private bury({ owed, attempts }: Due | Settled, position: number, reason: string, detail: string): void {
+  /** All of a batch, in one go. */
+  private endDelivered(entries: readonly Entry[]): void {
+    const endpoint = this.options.name;
+    const changes: DeliveryChange[] = [];
+    for (const { position, delivery } of entries) {
+      this.uncount(delivery.owed.event, delivery.owed.body.length);
+      changes.push({ type: "delivery-settled", endpoint, position, outcome: "delivered" });
+    }
+    this.count.delivered += entries.length;
+    this.ledger.recordAll(changes);
+  }
+
+  private bury(
+    { owed, attempts }: Pick<Due, "owed" | "attempts">,
+    position: number,
+    reason: string,
+    detail: string,
+  ): void {
     const at = this.clock.now();
     this.uncount(owed.event, owed.body.length);
     this.count.dead++;
@@ -504,6 +716,12 @@ export class Endpoint {
     }
   }
 
+  /** What is too old in a batch that waits ends alone; the rest is put together anew. */
+  private dissolveOverdue(now: Instant): void {
+    if (this.batches === undefined || this.nextExpiryAt === undefined || this.nextExpiryAt > now) return;
+    for (const batch of this.batches.overdue(now)) this.batches.dissolve(batch);
+  }
+
   /** Age counts also for those that a held or dead endpoint keeps from being looked at. */
   private expireOldest(now: Instant): void {
     if (this.nextExpiryAt === undefined || this.nextExpiryAt > now || this.ledger.isFull) return;
@@ -519,6 +737,9 @@ export class Endpoint {
     // Of the last that was looked at: a victim itself where there were too many for one go.
     this.nextExpiryAt = first === undefined ? undefined : first.acceptedAt + this.options.maxAgeMs;
     if (first === victims.at(-1) && victims.length < endedAtOnceMax) this.nextExpiryAt = undefined;
+    // What is in batches was passed over.
+    const batchDeadline = this.batches?.firstDeadline;
+    if (batchDeadline !== undefined) this.expireBy(batchDeadline);
     for (const victim of victims) {
       this.end("expired", victim);
       this.sayExpired(victim);
@@ -556,11 +777,28 @@ export class Endpoint {
     if (isRunning) times.push(this.deadLetters.forgetAt);
     if (this.sender !== undefined && !this.ledger.isFull && !this.paused) {
       times.push(this.backlog.refillAt);
-      const blockedUntil = this.blockedUntil(now);
-      if (isRunning && blockedUntil > now && this.backlog.isWaiting) times.push(blockedUntil);
+      times.push(this.nextAttemptAt(now));
     }
     const known = times.filter((at) => at !== undefined);
     return known.length === 0 ? undefined : Math.max(now, Math.min(...known));
+  }
+
+  private nextAttemptAt(now: Instant): Instant | undefined {
+    const { batches, backlog, rate } = this;
+    const waitingBatch = batches?.firstWaiting(Number.POSITIVE_INFINITY);
+    const blockedUntil = this.blockedUntil(now);
+    if (blockedUntil > now) {
+      const isWanted = this.phase === "running" && (backlog.isWaiting || waitingBatch !== undefined);
+      return isWanted ? blockedUntil : undefined;
+    }
+    // Whatever is done with it first makes room.
+    if (!this.hasFreeConnection) return undefined;
+    const rateAt = now + (rate?.waitMs(this.clock.monotonic()) ?? 0);
+    if (this.options.batch === undefined && waitingBatch === undefined)
+      return rateAt > now && backlog.firstReady !== undefined ? rateAt : undefined;
+    const beginAt = batches?.beginAt(now);
+    const first = Math.min(waitingBatch?.dueAt ?? Number.POSITIVE_INFINITY, beginAt ?? Number.POSITIVE_INFINITY);
+    return first === Number.POSITIVE_INFINITY ? undefined : Math.max(first, rateAt);
   }
 
   // Words

@@ -27,8 +27,14 @@ export class Ledger {
   }
 
   record(change: DeliveryChange): void {
-    if (this.retryTimer !== undefined) this.keep(change);
-    else this.handIn([change]);
+    this.recordAll([change]);
+  }
+
+  /** Together or not at all. `then`: they are recorded, or cannot be for now. */
+  recordAll(changes: readonly DeliveryChange[], then?: () => void): void {
+    if (this.retryTimer === undefined) return this.handIn(changes, then);
+    for (const change of changes) this.keep(change);
+    then?.();
   }
 
   /** So much is untaken that nothing new should be begun. */
@@ -59,11 +65,12 @@ export class Ledger {
     this.store.record(this.untaken, () => {});
   }
 
-  private handIn(changes: readonly DeliveryChange[]): void {
+  private handIn(changes: readonly DeliveryChange[], then?: () => void): void {
     this.store.record(changes, (error) => {
-      if (error === undefined) return;
+      if (error === undefined) return then?.();
       for (const change of changes) this.keep(change);
       if (!this.closed) this.retryTimer ??= this.clock.after(ledgerRetryMs, () => this.retry());
+      then?.();
     });
   }
 

@@ -57,6 +57,10 @@ export const retryAfterMsMax = 3_600_000;
 /** Failures of the endpoint itself, in a row, that open its breaker. */
 export const breakerFailures = 5;
 
+/** … and so do half of at least so many requests in this span. */
+export const breakerSpanMs = 30_000;
+export const breakerSpanRequestsMin = 20;
+
 /** Attempts of an endpoint that are remembered for whoever looks after it: with 1 KiB of each answer, half a MiB. */
 export const attemptsRememberedMax = 500;
 
@@ -66,6 +70,12 @@ export const lettersSeenAtOnceMax = 10_000;
 
 /** An operator's test events that wait for a connection. Beyond it they are refused. */
 export const testsWaitingMax = 16;
+
+/** Batches that were sent in vain and wait: with those under way, and all in the memory named above. Beyond it none is begun. */
+export const batchesWaitingMax = 64;
+
+/** What `rate` lets through at once after a pause, as a part of a second's requests. */
+export const rateBurstShare = 0.02;
 
 /** Header block of an answer; undici counts names and values. Beyond it: the connection is closed. */
 export const answerHeaderBytesMax = 16 * 1024;

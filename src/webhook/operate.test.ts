@@ -184,7 +184,9 @@ describe("a test event", () => {
       ask(setting, "test", { event: "on_client_disconnected" }),
     );
     assert.equal(refusalOf(ask(setting, "test", { event: "on_client_connack" })), "not_sending");
-    await setting.dispatcher.stop(0);
+    const stopped = setting.dispatcher.stop(0);
+    setting.clock.advance(0);
+    await stopped;
     const outcomes = (await Promise.all(reports)).map(({ outcome }) => outcome);
     assert.deepEqual(new Set(outcomes), new Set(["cancelled"]));
     assert.equal(setting.clock.armed, 0);

@@ -10,9 +10,13 @@ export type AnyAnswer = OperationAnswer<Operation["what"]>;
 export function operate(
   operation: Operation,
   endpoints: ReadonlyMap<string, Endpoint>,
+  /** What is left of endpoints in the store they had before their durability moved. */
+  former: readonly Endpoint[],
 ): AnyAnswer | Promise<AnyAnswer> {
   try {
-    if (operation.what === "endpoints") return Array.from(endpoints.values(), (endpoint) => endpoint.report());
+    if (operation.what === "endpoints") {
+      return [...endpoints.values(), ...former].map((endpoint) => endpoint.report());
+    }
     const endpoint = endpoints.get(operation.endpoint);
     if (endpoint !== undefined) return operateOn(endpoint, operation);
     const known = endpoints.size === 0 ? "there are none" : `there are: ${[...endpoints.keys()].join(", ")}`;

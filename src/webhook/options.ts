@@ -68,6 +68,19 @@ export interface RetryOptions {
   jitter: number;
 }
 
+/** The first limit that is reached sends. */
+export interface BatchOptions {
+  eventsMax: number;
+  /** Of the single bodies. */
+  bytesMax: number;
+  /** After the event was accepted. */
+  waitMs: number;
+  format: "json" | "ndjson" | "cloudevents";
+}
+
+/** Where the configuration asks for batches and leaves one of these out. */
+export const batchDefaults: BatchOptions = { eventsMax: 500, bytesMax: 1024 * 1024, waitMs: 50, format: "json" };
+
 export interface EndpointOptions {
   name: string;
   enable: boolean;
@@ -97,6 +110,10 @@ export interface EndpointOptions {
   source: string;
   /** Only for `format = template`; what is absent is as without a template. */
   template: TemplateOptions | undefined;
+  /** `undefined`: one event a request. */
+  batch?: BatchOptions | undefined;
+  /** The most requests a second; `undefined`: as many as go. */
+  rate?: number | undefined;
   rules: readonly RuleOptions[];
 }
 

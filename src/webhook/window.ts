@@ -8,6 +8,7 @@
  * Nothing here sorts or searches: whatever leaves, from whatever place, leaves at once.
  */
 import type { StoredDelivery } from "../store/deliveries.ts";
+import type { Batch } from "./batch.ts";
 import type { Attempting, Due } from "./delivery.ts";
 import type { Link } from "./linked-list.ts";
 import { assert } from "../base/assert.ts";
@@ -21,6 +22,8 @@ export interface Entry {
   readonly bytes: number;
   readonly line: Line;
   inLine: Link<Entry>;
+  /** That it is in, since it was sent. */
+  batch: Batch | undefined;
 }
 
 /** The first deliveries with one order key. */
@@ -30,6 +33,7 @@ export interface Line {
   /** Of the last that was added. */
   lastPosition: number;
   bytes: number;
+  count: number;
   state: "ready" | "attempting";
   /** Its place among the ready lines. */
   inReady: Link<Line> | undefined;
@@ -42,6 +46,8 @@ export class Window {
   private readonly ready = new LinkedList<Line>();
   private readonly underWay = new Set<Entry>();
   private bytes = 0;
+  /** All that is in ready lines. */
+  readonly sendable = { count: 0, bytes: 0 };
 
   get inflight(): number {
     return this.underWay.size;
@@ -77,11 +83,19 @@ export class Window {
     }
     // Small bodies share Node's pool: a tenth of the cost of an ArrayBuffer each.
     const owed = isShared(body) ? { ...stored.owed, body: Buffer.from(body) } : stored.owed;
-    const entry = { delivery: due({ ...stored, owed }), position: stored.position, bytes, line } as Entry;
+    const entry = {
+      delivery: due({ ...stored, owed }),
+      position: stored.position,
+      bytes,
+      line,
+      batch: undefined,
+    } as Entry;
     entry.inLine = line.entries.push(entry);
     line.lastPosition = stored.position;
-    line.bytes += bytes;
     this.bytes += bytes;
+    if (line.inReady !== undefined) this.countSendable(1, bytes);
+    line.count++;
+    line.bytes += bytes;
     if (line.entries.first === entry.inLine) this.makeReady(line);
     return true;
   }
@@ -104,10 +118,41 @@ export class Window {
   attempt(entry: Entry, delivery: Attempting): void {
     const { line } = entry;
     assert(line.state === "ready" && line.entries.first === entry.inLine, "only the head of a line is attempted");
-    this.ready.remove(line.inReady!);
+    this.leaveReady(line);
     line.state = "attempting";
     entry.delivery = delivery;
     this.underWay.add(entry);
+  }
+
+  /** The line that has been ready the longest. */
+  get firstReadyLine(): Line | undefined {
+    return this.ready.first?.value;
+  }
+
+  /** Its first entries are in a batch: until that has ended, nothing of the line is sent beside it. */
+  hold(line: Line): void {
+    this.leaveReady(line);
+    line.state = "attempting";
+  }
+
+  /** The batch that held it is no more. */
+  release(line: Line): void {
+    if (line.state === "attempting" && line.entries.first !== undefined) this.makeReady(line);
+  }
+
+  /** One of a batch that was sent before this process, as the next of its line. */
+  addHeld(stored: StoredDelivery): Entry {
+    const { orderKey, body } = stored.owed;
+    const line = this.lines.get(orderKey) ?? this.open(orderKey);
+    const bytes = body.length + deliveryBytesOverhead;
+    const entry = { delivery: due(stored), position: stored.position, bytes, line, batch: undefined } as Entry;
+    entry.inLine = line.entries.push(entry);
+    line.lastPosition = stored.position;
+    line.count++;
+    line.bytes += bytes;
+    line.state = "attempting";
+    this.bytes += bytes;
+    return entry;
   }
 
   /** It was sent in vain, and goes again at once. */
@@ -123,17 +168,19 @@ export class Window {
     const wasHead = line.entries.first === entry.inLine;
     this.underWay.delete(entry);
     this.bytes -= entry.bytes;
+    if (line.inReady !== undefined) this.countSendable(-1, -entry.bytes);
+    line.count--;
     line.bytes -= entry.bytes;
     line.entries.remove(entry.inLine);
     if (!wasHead) return;
-    if (line.state === "ready") this.ready.remove(line.inReady!);
+    this.leaveReady(line);
     if (line.entries.first !== undefined) this.makeReady(line);
   }
 
   /** What is left of the line is the store's again. */
   close(line: Line): void {
     for (let link = line.entries.first; link !== undefined; link = link.next) this.underWay.delete(link.value);
-    if (line.state === "ready" && line.entries.first !== undefined) this.ready.remove(line.inReady!);
+    this.leaveReady(line);
     this.bytes -= line.bytes;
     this.lines.delete(line.key);
   }
@@ -144,6 +191,7 @@ export class Window {
       entries: new LinkedList(),
       lastPosition: 0,
       bytes: 0,
+      count: 0,
       state: "ready",
       inReady: undefined,
       hasMore: false,
@@ -155,6 +203,19 @@ export class Window {
   private makeReady(line: Line): void {
     line.state = "ready";
     line.inReady = this.ready.push(line);
+    this.countSendable(line.count, line.bytes);
+  }
+
+  private leaveReady(line: Line): void {
+    if (line.inReady === undefined) return;
+    this.ready.remove(line.inReady);
+    line.inReady = undefined;
+    this.countSendable(-line.count, -line.bytes);
+  }
+
+  private countSendable(count: number, bytes: number): void {
+    this.sendable.count += count;
+    this.sendable.bytes += bytes;
   }
 }
 

@@ -7,8 +7,8 @@ import { secretFault } from "../../webhook/signature.ts";
 import { eventNames } from "../../webhook/options.ts";
 import { compileTemplate, type TemplatePlace } from "../../webhook/template.ts";
 import type { ValueType } from "../schema.ts";
-import { entryName, gone, key, list, optional, required, section, sectionWithNamed, unused } from "../schema.ts";
-import { anything, atMost, choice, count, decimal, duration, flag, listOf, size, text } from "../value-types.ts";
+import { entryName, gone, key, list, optional, required, section, sectionWithNamed } from "../schema.ts";
+import { atMost, choice, count, decimal, duration, flag, listOf, size, text } from "../value-types.ts";
 
 const dayMs = 86_400_000;
 
@@ -117,8 +117,6 @@ const event = section(
   { meaning: "A rule: which event is sent. An event that matches several rules of one endpoint is sent once." },
 );
 
-const plainBody = "events are sent one a request";
-
 const tlsKeys = {
   cacertfile: optional(text({ type: "file" }), {
     meaning:
@@ -217,7 +215,23 @@ const endpointKeys = {
     },
     { meaning: "For `format = cloudevents` and `cloudevents-binary`." },
   ),
-  batch: unused("later", anything, "Several events in one request.", plainBody),
+  batch: section(
+    {
+      max_events: optional(count({ min: 1, max: 10_000 }), {
+        meaning: "So many are sent together. Any of the keys of `batch` switches batches on; without this one: 500.",
+      }),
+      max_bytes: optional(size({ min: 1024, max: 16 * 1024 ** 2 }), {
+        meaning: "… or so many bytes of single bodies. Without it: `1MB`.",
+      }),
+      max_wait: optional(duration({ bare: "ms", maxMs: 60_000 }), {
+        meaning: "… or after the first has waited for so long. Without it: `50ms`.",
+      }),
+      format: optional(choice(["json", "ndjson"]), {
+        meaning: "`json`: an array of the single bodies. `ndjson`: one on each line. Without it: `json`.",
+      }),
+    },
+    { meaning: "Several events in one request; the first limit that is reached sends." },
+  ),
   compression: key(choice(["none", "gzip", "br"]), {
     default: "none",
     meaning: "Compresses bodies of 1 KiB and more; the receiver is told by `content-encoding`.",
@@ -312,7 +326,7 @@ const endpointKeys = {
     meaning:
       'Which addresses may be connected to: [Where requests may go](webhooks.md#where-requests-may-go). `guarded`: all but link-local ones, those of cloud metadata, 0.0.0.0/8 and multicast. `public_only`: public ones. `{ allow = ["10.0.0.0/8"] }`: only these.',
   }),
-  rate: unused("later", anything, "Most requests a second."),
+  rate: optional(requestsPerSecond(), { meaning: "Most requests a second, as `100` or `100/s`." }),
 };
 
 /** One endpoint, complete: its own keys over those it takes from `webhook`. */
@@ -397,6 +411,18 @@ function egressType(): ValueType<EgressOptions> {
       if (entries.length !== 1 || entries[0]![0].toLowerCase() !== "allow") return { expected };
       const reading = ranges.read(entries[0]![1]);
       return "value" in reading ? { value: { mode: "allow", ranges: reading.value } } : reading;
+    },
+  };
+}
+
+function requestsPerSecond(): ValueType<number> {
+  const type = "requests a second";
+  return {
+    type,
+    read(input) {
+      const match = /^(\d{1,6}(?:\.\d+)?)(?:\s*\/\s*s)?$/.exec(`${input}`.trim());
+      const value = match === null ? 0 : Number(match[1]);
+      return value >= 0.01 && value <= 100_000 ? { value } : { expected: "requests a second, like 100 or 100/s" };
     },
   };
 }
