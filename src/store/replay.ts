@@ -37,7 +37,7 @@ export function addChangesOfEntry(changes: BrokerChange[], clientId: string, ent
 
 const nothing = new Uint8Array(0);
 /** What stands for a released message: it is the receiver's, and all that is left of it is its place. */
-export const goneMessage: StoredMessage = {
+const goneMessage: StoredMessage = {
   topicName: "",
   payload: nothing,
   qos: 2,

@@ -1,8 +1,7 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { until } from "../../test/support/until.ts";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { FakeClock } from "../base/fake-clock.ts";
 import type { Facts, Logger } from "../base/log.ts";
 import type { BrokerChange, Change, DeliveryChange } from "./change.ts";
@@ -270,7 +269,7 @@ describe("what was committed", () => {
       let isDone = false;
       const committed = commit(change).then(() => (isDone = true));
       if (waits) {
-        await until(() => syncs.length === 1, "the log is being synced");
+        await vi.waitUntil(() => syncs.length === 1);
         expect(isDone).toBe(false);
         syncs[0](null);
       }
@@ -308,10 +307,10 @@ describe("what was committed", () => {
       return i;
     });
     const first = all[0]();
-    await until(() => syncs.length === 1, "the first is being synced");
+    await vi.waitUntil(() => syncs.length === 1);
     const others = [all[1](), all[2]()];
     syncs[0](null);
-    await until(() => syncs.length === 2, "the others are");
+    await vi.waitUntil(() => syncs.length === 2);
     syncs[1](null);
     await Promise.all([first, ...others]);
     expect(told).toEqual(["evt_1 after 1 syncs", "evt_2 after 2 syncs", "evt_3 after 2 syncs"]);
@@ -324,7 +323,7 @@ describe("what was committed", () => {
     const { syncs } = holdSyncs();
     const told: unknown[] = [];
     store.commit([owed("evt_1")], (error) => told.push(error));
-    await until(() => syncs.length === 1, "the log is being synced");
+    await vi.waitUntil(() => syncs.length === 1);
     syncs[0](Object.assign(new Error("EIO: i/o error, fdatasync"), { code: "EIO" }));
     store.commit([owed("evt_2")], (error) => told.push(error));
     await new Promise(setImmediate);
@@ -337,7 +336,7 @@ describe("what was committed", () => {
     open();
     const { syncs } = holdSyncs();
     const committed = commit(owed("evt_1"));
-    await until(() => syncs.length === 1, "the log is being synced");
+    await vi.waitUntil(() => syncs.length === 1);
     expect(store.check()).toEqual([]);
     await committed;
     syncs[0](null);
