@@ -5,7 +5,7 @@ import type { ApplicationMessage } from "../broker/message.ts";
 import type { ClientInfo, DisconnectReason } from "../broker/tap.ts";
 import { ReasonCode } from "../mqtt/reason-code.ts";
 import type { EventStyle } from "./event.ts";
-import { edgeBody } from "./event.ts";
+import { edgeBody, factsOf } from "./event.ts";
 import type { Happening } from "./happening.ts";
 import { base62PayloadBytesMax, bodyBytesMax } from "./limits.ts";
 
@@ -234,4 +234,26 @@ describe("whatever a client sends, a body is valid JSON and says the same", () =
       }),
     );
   });
+});
+
+test("the body of a publish says what its facts say, in their order", () => {
+  fc.assert(
+    fc.property(
+      fc.record({
+        topicName: fc.string({ unit: "binary" }),
+        qos: fc.constantFrom(0 as const, 1 as const, 2 as const),
+        retain: fc.boolean(),
+        acceptedAt: fc.nat({ max: 2 ** 42 }),
+        clientId: fc.string({ unit: "binary" }),
+        userName: fc.option(fc.string({ unit: "binary" }), { nil: undefined }),
+        timestampUnit: fc.constantFrom("ms" as const, "s" as const),
+      }),
+      ({ clientId, userName, timestampUnit, ...facts }) => {
+        const published = { ...message, ...facts, publisher: { clientId, userName } };
+        const happening: Happening = { event: "on_message_publish", client: published.publisher, message: published };
+        const body = text(edgeBody(happening, { bodyEncoding: "plain", timestampUnit }, at));
+        assert.equal(body, JSON.stringify({ ...factsOf(happening, timestampUnit, at), payload: "Hello World!" }));
+      },
+    ),
+  );
 });

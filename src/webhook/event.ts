@@ -23,13 +23,25 @@ export type Fact = string | number | boolean | Readonly<Record<string, number>>;
 /** `undefined` when the payload is too large to be made a body (`refusal` says why). */
 export function edgeBody(happening: Happening, style: EventStyle, at: Instant): Uint8Array | undefined {
   const message = messageOf(happening);
-  const facts = JSON.stringify(factsOf(happening, style.timestampUnit, at));
+  const isPublish = happening.event === "on_message_publish";
+  const facts = isPublish
+    ? publishFacts(happening.message, style.timestampUnit)
+    : JSON.stringify(factsOf(happening, style.timestampUnit, at));
   if (message === undefined) return Buffer.from(facts);
   const { payload } = message;
   if (payload.length > payloadBytesMax(style.bodyEncoding)) return undefined;
   // Last, since it may bring a member of its own.
   const body = Buffer.from(`${facts.slice(0, -1)},"payload":${payloadJson(payload, style.bodyEncoding)}}`);
   return body.length > bodyBytesMax ? undefined : body;
+}
+
+/** The facts of a publish as JSON: of the events that come by the thousand a second, this is two thirds of the cost. */
+function publishFacts({ topicName, retain, qos, publisher, acceptedAt }: ApplicationMessage, unit: "ms" | "s"): string {
+  return (
+    `{"ts":${inUnit(acceptedAt, unit)},"topic":${JSON.stringify(topicName)},"retain":${retain},"qos":${qos}` +
+    `,"action":"message_publish","from_username":${JSON.stringify(nameOf(publisher.userName))}` +
+    `,"from_client_id":${JSON.stringify(publisher.clientId)}}`
+  );
 }
 
 /** All that an event tells but its payload, in the order of its body. `at`: when it happened. */
