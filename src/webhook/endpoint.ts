@@ -542,6 +542,7 @@ export class Endpoint {
 
   private settleBatch(batches: Batches, batch: Batch, attempting: Attempting, outcome: Outcome): void {
     const now = this.clock.now();
+    this.metrics.attempted(outcome, now - attempting.startedAt);
     const endpointDown = this.judge(outcome, now);
     const settled = settle(attempting, outcome, { now, terms: this.terms, endpointDown });
     const { entries } = batch;
@@ -656,8 +657,10 @@ export class Endpoint {
   /** All of a batch, in one go. */
   private endDelivered(entries: readonly Entry[]): void {
     const endpoint = this.options.name;
+    const now = this.clock.now();
     const changes: DeliveryChange[] = [];
     for (const { position, delivery } of entries) {
+      this.metrics.delivered(now - delivery.owed.acceptedAt);
       this.uncount(delivery.owed.event, delivery.owed.body.length);
       changes.push({ type: "delivery-settled", endpoint, position, outcome: "delivered" });
     }
