@@ -2,30 +2,10 @@
 import assert from "node:assert/strict";
 import { readFileSync, statSync } from "node:fs";
 import { connectMqttJs } from "./support/mqtt-js.ts";
-import { type Place, test } from "./support/place.ts";
+import { test } from "./support/place.ts";
+import { hookmq, saysInTheEnd } from "./support/said.ts";
 
 const events = "events = [{ event = on_message_publish }]";
-
-interface Said {
-  code: number;
-  lines: string[];
-  complaints: string[];
-}
-
-async function hookmq(place: Place, ...args: string[]): Promise<Said> {
-  const program = place.hookmq(args);
-  return { code: await program.exitCode(), lines: program.stdout, complaints: program.stderr };
-}
-
-/** Says it again until it is so. */
-async function saysInTheEnd(place: Place, args: string[], isSo: (said: Said) => boolean): Promise<Said> {
-  let said: Said;
-  const giveUpAt = performance.now() + 20_000;
-  do said = await hookmq(place, ...args);
-  while (!isSo(said) && performance.now() < giveUpAt);
-  assert.ok(isSo(said), [...said.lines, ...said.complaints].join("\n"));
-  return said;
-}
 
 test("the dead letters of a receiver that refuses all: listed, shown, filtered, written out", async ({ place }) => {
   const receiver = await place.startReceiver("--status", "422", "--quiet");

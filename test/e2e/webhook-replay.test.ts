@@ -3,29 +3,9 @@ import assert from "node:assert/strict";
 import { connectMqttJs } from "./support/mqtt-js.ts";
 import { type Place, test } from "./support/place.ts";
 import { GoodReceiver } from "./support/receivers.ts";
+import { hookmq, saysInTheEnd } from "./support/said.ts";
 
 const events = "events = [{ event = on_message_publish }]";
-
-interface Said {
-  code: number;
-  lines: string[];
-  complaints: string[];
-}
-
-async function hookmq(place: Place, ...args: string[]): Promise<Said> {
-  const program = place.hookmq(args);
-  return { code: await program.exitCode(), lines: program.stdout, complaints: program.stderr };
-}
-
-/** Says it again until it is so. */
-async function saysInTheEnd(place: Place, args: string[], isSo: (said: Said) => boolean): Promise<Said> {
-  let said: Said;
-  const giveUpAt = performance.now() + 20_000;
-  do said = await hookmq(place, ...args);
-  while (!isSo(said) && performance.now() < giveUpAt);
-  assert.ok(isSo(said), [...said.lines, ...said.complaints].join("\n"));
-  return said;
-}
 
 async function reportOf(place: Place, isSo: (report: Record<string, unknown>) => boolean): Promise<void> {
   await saysInTheEnd(place, ["webhook", "show", "default", "--json"], ({ lines }) => {
