@@ -218,13 +218,13 @@ const endpointKeys = {
   batch: section(
     {
       max_events: optional(count({ min: 1, max: 10_000 }), {
-        meaning: "So many are sent together. Any of the keys of `batch` switches batches on; without this one: 500.",
+        meaning: "Events that are sent together. Any of the keys of `batch` switches batches on; without this one: 500.",
       }),
       max_bytes: optional(size({ min: 1024, max: 16 * 1024 ** 2 }), {
-        meaning: "… or so many bytes of single bodies. Without it: `1MB`.",
+        meaning: "Bytes of single bodies that are sent together. Without it: `1MB`.",
       }),
       max_wait: optional(duration({ bare: "ms", maxMs: 60_000 }), {
-        meaning: "… or after the first has waited for so long. Without it: `50ms`.",
+        meaning: "How long the first of them waits for others. Without it: `50ms`.",
       }),
       format: optional(choice(["json", "ndjson"]), {
         meaning: "`json`: an array of the single bodies. `ndjson`: one on each line. Without it: `json`.",
