@@ -24,6 +24,7 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { DatabaseSync } from "node:sqlite";
 import { cacheBytes, checkedAtStartBytesMax, walBytesKept, walPagesMax } from "./limits.ts";
+import { LogSync, type Synced } from "./log-sync.ts";
 import { faultsOfFile } from "./sqlite-check.ts";
 import { SqliteCode, sqliteCodeOf } from "./sqlite-error.ts";
 import { applicationId, formatOf, migrate, newestFormat, pragma } from "./sqlite-schema.ts";
@@ -63,8 +64,8 @@ export interface DataFolder {
   readonly database: DatabaseSync;
   /** Left on its disk. */
   freeBytes(): number;
-  /** Has what is in the write-ahead log by now put on the disk itself, beside whatever this thread does meanwhile. */
-  syncLog(done: (error: Error | null) => void): void;
+  /** Has what is in the write-ahead log by now put on the disk itself. `done` may be called before this returns. */
+  syncLog(done: Synced): void;
   /** The same, and waits for it. */
   syncLogNow(): void;
   /** What SQLite has found damaged, for the operator. */
@@ -149,11 +150,17 @@ class LockedFolder implements DataFolder {
   readonly database: DatabaseSync;
   /** SQLite keeps it as long as the database is open, and holds no lock on it that closing this could take away. */
   private readonly log: number;
+  private readonly logSync: LogSync;
 
   constructor(directory: string, database: DatabaseSync) {
     this.directory = directory;
     this.database = database;
     this.log = openSync(path.join(directory, `${dataFileName}-wal`), "r+");
+    this.logSync = new LogSync({
+      monotonic: () => performance.now(),
+      now: () => fdatasyncSync(this.log),
+      beside: (done) => fdatasync(this.log, done),
+    });
     // Only a hint for people: without it the lock holds all the same.
     ignoreFailure(() => writeFileSync(path.join(directory, pidFileName), `${process.pid}\n`));
   }
@@ -163,8 +170,8 @@ class LockedFolder implements DataFolder {
     return bavail * bsize;
   }
 
-  syncLog(done: (error: Error | null) => void): void {
-    fdatasync(this.log, done);
+  syncLog(done: Synced): void {
+    this.logSync.sync(done);
   }
 
   syncLogNow(): void {

@@ -13,6 +13,9 @@ export const recordsMax = 1_000;
 /** With `sync = interval`, what is written is on the disk itself at most so much later. */
 export const syncIntervalMs = 50;
 
+/** A disk that syncs within this is waited for; a slower one is synced beside what else there is to do. */
+export const quickSyncMs = 1;
+
 /** How often it is looked whether the disk is full, and whether one that failed works again. */
 export const probeIntervalMs = 1_000;
 

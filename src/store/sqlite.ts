@@ -288,16 +288,16 @@ export class SqliteStore implements Engine {
 
   private syncThenTell(group: readonly Batch[], since: number): void {
     this.unsynced = group;
-    this.syncing = new Promise((resolve) => {
-      this.folder.syncLog((error) => {
-        resolve();
-        // Somebody could not wait so long, and it is over already.
-        if (this.unsynced !== group) return;
-        this.hasSynced(error);
-        this.commitSeconds.observe((performance.now() - since) / 1000);
-        if (this.waiting.length > 0) this.flushing ??= setImmediate(() => this.flush());
-        else this.freeSoon(freeingDelayMs);
-      });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.syncing = promise;
+    this.folder.syncLog((error) => {
+      resolve();
+      // Somebody could not wait so long, and it is over already.
+      if (this.unsynced !== group) return;
+      this.hasSynced(error);
+      this.commitSeconds.observe((performance.now() - since) / 1000);
+      if (this.waiting.length > 0) this.flushing ??= setImmediate(() => this.flush());
+      else this.freeSoon(freeingDelayMs);
     });
   }
 

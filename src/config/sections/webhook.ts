@@ -218,7 +218,8 @@ const endpointKeys = {
   batch: section(
     {
       max_events: optional(count({ min: 1, max: 10_000 }), {
-        meaning: "Events that are sent together. Any of the keys of `batch` switches batches on; without this one: 500.",
+        meaning:
+          "Events that are sent together. Any of the keys of `batch` switches batches on; without this one: 500.",
       }),
       max_bytes: optional(size({ min: 1024, max: 16 * 1024 ** 2 }), {
         meaning: "Bytes of single bodies that are sent together. Without it: `1MB`.",
