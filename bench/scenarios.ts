@@ -239,6 +239,8 @@ export const scenarios: readonly Scenario[] = [
             topicFilter: everyEvent,
             batchEvents,
             signed: true,
+            // All that is owed at a time, also where it is kept in memory.
+            queueBytesMax: outstandingMax * 2 * 1024,
             sink: { answers: "ok" as const, expectsAll: true },
           },
         })),

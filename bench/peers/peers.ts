@@ -25,6 +25,8 @@ export interface EventWishes {
   batchEvents?: number;
   /** Every request has a signature. */
   signed?: boolean;
+  /** Without it: as it comes. */
+  queueBytesMax?: number;
   /** In place of one endpoint at the URL: one at each of these paths below it. */
   paths?: readonly string[];
 }
@@ -33,7 +35,7 @@ export interface PeerStart {
   port: number;
   folder: string;
   /** HookMQ only: where events go, which messages are events, and how many bytes of them may wait. */
-  webhook?: EventWishes & { url: string; queueBytesMax?: number };
+  webhook?: EventWishes & { url: string };
   /** Waiting times are measured, not how much goes through. */
   forLatency?: boolean;
 }

@@ -3,12 +3,14 @@ import { attemptsRememberedMax } from "./limits.ts";
 import type { AttemptReport, EndpointReport } from "./operations.ts";
 
 export class AttemptLog {
-  /** A ring: the oldest is overwritten. */
+  /** A ring: the oldest is overwritten in place, so that a busy endpoint leaves nothing behind for the garbage collector. */
   private readonly reports: AttemptReport[] = [];
   private next = 0;
 
   add(report: AttemptReport): void {
-    this.reports[this.next] = report;
+    const oldest = this.reports[this.next];
+    if (oldest === undefined) this.reports[this.next] = { ...report };
+    else Object.assign(oldest, report);
     this.next = (this.next + 1) % attemptsRememberedMax;
   }
 
@@ -17,7 +19,7 @@ export class AttemptLog {
     const found: AttemptReport[] = [];
     for (let back = 1; back <= this.reports.length && found.length < countMax; back++) {
       const report = this.reports.at(this.next - back)!;
-      if (deliveryId === undefined || report.deliveryId === deliveryId) found.push(report);
+      if (deliveryId === undefined || report.deliveryId === deliveryId) found.push({ ...report });
     }
     return found;
   }
