@@ -125,10 +125,10 @@ export class Judge implements LineWatch, Observer {
       this.fail(`a good stop leaves all on disk: not so ${JSON.stringify(this.journal[0].happening)}`);
   }
 
-  turnEnded(batchesHandedIn: number): void {
+  turnEnded(batchesHandedIn: number, isLast = true): void {
     this.batchesAfter.set(this.turn, batchesHandedIn);
     this.turn++;
-    this.ledger.turnEnded();
+    if (isLast) this.ledger.turnEnded();
     this.learn();
   }
 

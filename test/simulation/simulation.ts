@@ -170,7 +170,7 @@ class Simulation {
   private endTurn(): void {
     this.turnEndsLater = false;
     const { world, judge } = this;
-    world?.endTurn(() => judge.turnEnded(world.handedIn));
+    world?.endTurn((isLast) => judge.turnEnded(world.handedIn, isLast));
   }
 
   private async runUntilDone(act: Promise<void>): Promise<void> {

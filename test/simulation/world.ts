@@ -133,11 +133,14 @@ export class World {
     return this.back.figures();
   }
 
-  /** The turn of the event loop ends, and what that sets off are turns of their own. */
-  endTurn(ended: () => void): void {
+  /**
+   * The turn of the event loop ends, and what that sets off are turns of their own: what is spoken at its end, because all
+   * before is committed, may add to the next. Only after the last of them has all been handed in that had to be.
+   */
+  endTurn(ended: (isLast: boolean) => void): void {
     for (let act = this.deferred.shift(); act !== undefined; act = this.deferred.shift()) {
       act();
-      ended();
+      ended(!this.hasDeferred);
     }
   }
 
