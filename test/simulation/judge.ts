@@ -445,12 +445,19 @@ export class Judge implements LineWatch, Observer {
     this.happens({ type: "connect", at, no, clientId, line, fresh: cleanStart, expirySeconds, will });
     const session = this.books.sessions.get(clientId)!;
     const stored = [former, session, this.onDiskBooks.sessions.get(clientId)];
-    const needsDisk = will !== undefined || stored.some((one) => one?.persistent);
+    const needsDisk = will !== undefined || stored.some((one) => one?.persistent) || this.lastsUnwritten(clientId);
     if (needsDisk) peer.trueSince = this.turn;
     this.connacksDue.set(line, undefined);
     peer.session = session.no;
     peer.sessionPresent = peer.session !== no;
     if (peer.sessionPresent) this.figures.sessionsPresent++;
+  }
+
+  /** A lasting session of this client is on its way to the disk: even one that has ended by now could be there after a crash. */
+  private lastsUnwritten(clientId: string): boolean {
+    return this.journal.some(
+      ({ happening }) => happening.type === "connect" && happening.clientId === clientId && happening.expirySeconds > 0,
+    );
   }
 
   private publishes(peer: Peer, packet: Publish): void {
