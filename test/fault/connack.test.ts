@@ -24,9 +24,14 @@ let store: HoldingStore;
 let server: TestBroker;
 /** What the Tap heard of clients. */
 let told: string[];
+/** What the Tap hears of a CONNACK it adds to the Turn, as something that must survive. */
+let owesEvents: boolean;
 
 const tap: Tap = {
-  connack: ({ clientId, remotePort }, reasonCode) => void told.push(`${nameOf(clientId, remotePort)} ${reasonCode}`),
+  connack: ({ clientId, remotePort }, reasonCode, turn) => {
+    told.push(`${nameOf(clientId, remotePort)} ${reasonCode}`);
+    if (owesEvents) turn.addUnawaited({ type: "retained-cleared", topicName: "told" });
+  },
   disconnected: ({ clientId, remotePort }, reason) => void told.push(`${nameOf(clientId, remotePort)} ${reason}`),
 };
 
@@ -39,6 +44,7 @@ afterEach(() => crash());
 
 async function start(options: Partial<BrokerOptions> = {}): Promise<void> {
   told = [];
+  owesEvents = false;
   server = await startBroker(options, { store, clock, taps: [tap] });
 }
 
@@ -86,7 +92,7 @@ function waitingOf({ clientId }: Partial<Connect>): Connection | undefined {
   return server.broker.sessions.get(clientId!)?.arriving;
 }
 
-/** Peers without a socket have the ports 1 and 2. */
+/** Peers without a socket have ports that are no other's: 1, 2, 3. */
 function nameOf(clientId: string, remotePort: number): string {
   return remotePort < 1000 ? `${clientId}@${remotePort}` : clientId;
 }
@@ -162,6 +168,41 @@ describe.each([4, 5] as const)("CONNACK of %i.x", (protocolVersion) => {
     assert.equal((await second.connack).sessionPresent, false);
     await restart();
     assert.equal((await connected(lasting)).connack.sessionPresent, false);
+  });
+
+  test("waits for the end of a lasting session that was over before the disk had it, though a clean one came between", async () => {
+    const timersBefore = clock.armed;
+    const lasted = dial(1, lasting);
+    await new Promise(setImmediate);
+    const between = dial(2, clean);
+    await new Promise(setImmediate);
+    const last = dial(3, clean);
+    await new Promise(setImmediate);
+    assert.deepEqual([lasted.phase, between.phase, last.phase], ["closed", "closed", "accepted"]);
+    store.letThrough(1);
+    // A crash would bring it back now, to a client that was told of none.
+    assert.equal((await storedState(store.memory)).sessions.length, 1);
+    assert.equal(last.phase, "accepted");
+    await committed();
+    assert.equal(last.phase, "open");
+    assert.deepEqual((await storedState(store.memory)).sessions, []);
+    assert.equal(clock.armed, timersBefore);
+  });
+
+  test("that need not wait by the end of its turn leaves with that, and the store hears of it with the next", async () => {
+    const first = await connected({ ...lasting, protocolVersion: 5, properties: { sessionExpiryInterval: 1000 } });
+    first.send({ type: "disconnect", reasonCode: 0, properties: { sessionExpiryInterval: 0 } });
+    await first.closed();
+    await until(() => store.underWay > 0, "the end of its session is handed in");
+    told = [];
+    owesEvents = true;
+    const second = dial(1, clean);
+    assert.equal(second.phase, "accepted");
+    store.letThrough();
+    assert.deepEqual([second.phase, store.underWay], ["accepted", 0]);
+    await until(() => second.phase === "open", "it is connected");
+    assert.deepEqual(told, ["client@1 0"]);
+    await until(() => store.underWay === 1, "its event is handed in");
   });
 
   test("waits until a new lasting session is on disk", async () => {

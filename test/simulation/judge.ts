@@ -29,6 +29,8 @@ interface Peer {
   sessionPresent: boolean;
   /** The turn in which that became true which CONNACK says; none for what needs no disk. */
   trueSince: number | undefined;
+  /** The turn that the broker may wait for with its CONNACK. */
+  mayWaitFor: number | undefined;
   keepAliveSeconds: number;
   lastHeardAt: number;
   /** Set by what must end it, until the broker says so. */
@@ -68,6 +70,8 @@ export class Judge implements LineWatch, Observer {
   /** The turn in which that became true which an answer of a session says; none for what needs no disk. */
   private readonly answers = new Map<string, number>();
   private readonly scheduled = new Set<string>();
+  /** When a lasting session was last gone from disk, by client. */
+  private readonly endsOnDisk = new Map<string, number>();
   // What clients have seen, by the life of their session
   private readonly copies = new Map<string, number>();
   private readonly seen = new Map<string, number>();
@@ -140,8 +144,8 @@ export class Judge implements LineWatch, Observer {
     if (peer !== undefined) this.fail(`a connection ends when it must: ${nameOf(peer)} as ${peer.endsAs}`);
     const now = this.timeline.elapsed;
     for (const [port, since] of this.connacksDue) {
-      const { trueSince } = this.peers.get(port)!;
-      if (trueSince !== undefined && !this.isOnDisk(trueSince)) continue;
+      const { mayWaitFor } = this.peers.get(port)!;
+      if (mayWaitFor !== undefined && !this.isOnDisk(mayWaitFor)) continue;
       if (since === undefined) this.connacksDue.set(port, now);
       else if (now > since + heardMs) this.fail(`a CONNECT is answered: ${port}`);
     }
@@ -159,6 +163,7 @@ export class Judge implements LineWatch, Observer {
       session: 0,
       sessionPresent: false,
       trueSince: undefined,
+      mayWaitFor: undefined,
       keepAliveSeconds: 0,
       lastHeardAt: 0,
       endsAs: undefined,
@@ -445,12 +450,22 @@ export class Judge implements LineWatch, Observer {
     this.happens({ type: "connect", at, no, clientId, line, fresh: cleanStart, expirySeconds, will });
     const session = this.books.sessions.get(clientId)!;
     const stored = [former, session, this.onDiskBooks.sessions.get(clientId)];
-    const needsDisk = will !== undefined || stored.some((one) => one?.persistent);
+    const needsDisk = will !== undefined || stored.some((one) => one?.persistent) || this.lastsUnwritten(clientId);
     if (needsDisk) peer.trueSince = this.turn;
+    // Of an end that has just reached the disk the broker may not have heard yet.
+    const endedAt = this.endsOnDisk.get(clientId) ?? Number.NEGATIVE_INFINITY;
+    if (needsDisk || at <= endedAt + heardMs) peer.mayWaitFor = this.turn;
     this.connacksDue.set(line, undefined);
     peer.session = session.no;
     peer.sessionPresent = peer.session !== no;
     if (peer.sessionPresent) this.figures.sessionsPresent++;
+  }
+
+  /** A lasting session of this client is on its way to the disk: even one that has ended by now could be there after a crash. */
+  private lastsUnwritten(clientId: string): boolean {
+    return this.journal.some(
+      ({ happening }) => happening.type === "connect" && happening.clientId === clientId && happening.expirySeconds > 0,
+    );
   }
 
   private publishes(peer: Peer, packet: Publish): void {
@@ -620,10 +635,19 @@ export class Judge implements LineWatch, Observer {
   private learn(): void {
     let known = 0;
     while (known < this.journal.length && this.isOnDisk(this.journal[known].turn)) {
-      this.onDiskBooks.apply(this.journal[known].happening);
+      this.learnOf(this.journal[known].happening);
       known++;
     }
     if (known > 0) this.journal.splice(0, known);
+  }
+
+  private learnOf(happening: Happening): void {
+    const { sessions } = this.onDiskBooks;
+    if (happening.type === "restart") return this.onDiskBooks.apply(happening);
+    const before = sessions.get(happening.clientId);
+    this.onDiskBooks.apply(happening);
+    const isGone = before?.persistent && sessions.get(happening.clientId) !== before;
+    if (isGone) this.endsOnDisk.set(happening.clientId, this.timeline.elapsed);
   }
 
   private sessionOf(peer: Peer): SessionBook | undefined {

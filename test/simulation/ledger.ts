@@ -1,6 +1,6 @@
 /**
  * What webhooks are owed, by the deliveries the broker handed in: each is on disk before it is sent, reaches its receiver at
- * least once or ends for a reason that is true, first arrivals keep the order of their client, and the figures add up.
+ * least once or ends for a reason that is true, first arrivals keep their order, by client or topic, and the figures add up.
  */
 import type { OwedDelivery } from "../../src/store/change.ts";
 import type { EndpointFigures } from "../../src/webhook/endpoint.ts";
@@ -50,7 +50,7 @@ export class Ledger {
   /** True when someone is owed this. */
   expect(event: string, key: string, what: string, topicName?: string): boolean {
     let wanted = false;
-    for (const { name, rules } of this.endpoints.values()) {
+    for (const { name, rules, orderBy } of this.endpoints.values()) {
       const wants = rules.some(
         (rule) =>
           rule.event === event &&
@@ -59,7 +59,7 @@ export class Ledger {
       );
       if (!wants) continue;
       wanted = true;
-      const line = `${name} ${key}`;
+      const line = `${name} ${orderBy === "topic" && topicName !== undefined ? `topic:${topicName}` : key}`;
       const list = this.expected.get(line);
       if (list === undefined) this.expected.set(line, [what]);
       else list.push(what);
@@ -132,7 +132,7 @@ export class Ledger {
     if (entry === undefined) return this.fail(`what has come to an end is not sent again: ${deliveryId}`);
     if (entry.arrivals++ === 0) {
       const last = this.lastArrived.get(entry.line) ?? 0;
-      if (entry.order < last) this.fail(`first arrivals keep the order of their client: ${describe(entry)} came late`);
+      if (entry.order < last) this.fail(`first arrivals keep their order: ${describe(entry)} came late`);
       this.lastArrived.set(entry.line, entry.order);
     }
     if (typeof ending !== "object") return;

@@ -468,7 +468,7 @@ function webhookOptions(random: Random): WebhookOptions {
         on("on_client_disconnected"),
         on("on_message_publish", "home/+", "will/#"),
       ]),
-      endpoint("lake", [on("on_message_publish", "shop/1/#", "shop/+/a", "jobs/#")]),
+      endpoint("lake", [on("on_message_publish", "shop/1/#", "shop/+/a", "jobs/#")], { orderBy: "topic" }),
       endpoint("shed", [on("on_client_connack"), on("on_message_publish", "shop/#")], {
         queueBytesMax: 200_000,
         overflow: random.pick(["drop_oldest", "drop_newest"]),
