@@ -189,6 +189,21 @@ describe.each([4, 5] as const)("CONNACK of %i.x", (protocolVersion) => {
     assert.equal(clock.armed, timersBefore);
   });
 
+  test("that waits for the end of a session waits for all of its own turn, though the disk has that end before", async () => {
+    const first = await connected({ ...lasting, protocolVersion: 5, properties: { sessionExpiryInterval: 1000 } });
+    first.send({ type: "disconnect", reasonCode: 0, properties: { sessionExpiryInterval: 0 } });
+    await first.closed();
+    await until(() => store.underWay === 1, "the end of its session is handed in");
+    const second = dial(1, clean);
+    dial(2, { ...clean, clientId: "other", will: willOf("of the same turn") });
+    await until(() => store.underWay === 2, "their turn is handed in");
+    store.letThrough(1);
+    assert.deepEqual((await storedState(store.memory)).sessions, []);
+    assert.equal(second.phase, "accepted");
+    store.letThrough();
+    assert.equal(second.phase, "open");
+  });
+
   test("that need not wait by the end of its turn leaves with that, and the store hears of it with the next", async () => {
     const first = await connected({ ...lasting, protocolVersion: 5, properties: { sessionExpiryInterval: 1000 } });
     first.send({ type: "disconnect", reasonCode: 0, properties: { sessionExpiryInterval: 0 } });

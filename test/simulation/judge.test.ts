@@ -84,6 +84,9 @@ test("a receiver that says yes and forgets is found", async () => {
   await finds({ isSwallowed: () => ++requests >= 200 }, /the end of a delivery is true/);
 });
 
+test("a dispatcher that does not heed a pause is found", () =>
+  finds({ ignoresPauses: true }, /a paused endpoint is sent nothing/));
+
 function first<Item>(items: Iterable<Item>, loss: (item: Item) => Change | undefined): Change[] {
   for (const item of items) {
     const found = loss(item);

@@ -110,7 +110,7 @@ export class Judge implements LineWatch, Observer {
     this.willsDue.clear();
     this.endsDue.clear();
     this.connacksDue.clear();
-    this.ledger.crashed();
+    this.ledger.crashed(this.timeline.elapsed - lateMs);
     // What went to sessions that the disk does not know, or at QoS 0, and was forgotten with its publisher's PUBLISH, may
     // come again with it.
     const times = new Map<string, number>();

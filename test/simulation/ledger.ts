@@ -32,6 +32,8 @@ export class Ledger {
   private underWay: Entry[] = [];
   private readonly lastArrived = new Map<string, number>();
   private order = 0;
+  /** Since when an operator has them paused, by endpoint. */
+  private readonly paused = new Map<string, number>();
   /** Of this life of the process: owed on disk at its start, and since. */
   private readonly accepted = new Map<string, number>();
   settled = 0;
@@ -112,7 +114,17 @@ export class Ledger {
     }
   }
 
-  crashed(): void {
+  pauses(endpoint: string, at: number): void {
+    this.paused.set(endpoint, at);
+  }
+
+  resumes(endpoint: string): void {
+    this.paused.delete(endpoint);
+  }
+
+  /** What an operator asked for after `surelyOnDisk` may be forgotten. */
+  crashed(surelyOnDisk: number): void {
+    for (const [endpoint, since] of this.paused) if (since > surelyOnDisk) this.paused.delete(endpoint);
     this.expected = new Map();
     this.underWay = [];
     for (const [deliveryId, { durable }] of this.entries) {
@@ -124,6 +136,7 @@ export class Ledger {
     const entry = this.entries.get(deliveryId);
     if (entry === undefined) return this.fail(`what has come to an end is not sent again: ${deliveryId}`);
     if (!entry.durable) this.fail(`nothing is sent before it is on disk: ${describe(entry)}`);
+    if (this.paused.has(entry.endpoint.name)) this.fail(`a paused endpoint is sent nothing: ${describe(entry)}`);
     entry.requests++;
   }
 

@@ -33,6 +33,8 @@ export interface SimulationOptions {
   forgets?: (state: StoredState, deliveries: DeliveryStore) => readonly Change[];
   /** What a broken receiver says yes to and forgets. */
   isSwallowed?: (endpoint: string, deliveryId: string) => boolean;
+  /** A dispatcher that answers to a pause and goes on. */
+  ignoresPauses?: boolean;
 }
 
 /** What a run came to: its hash is that of all that happened. */
@@ -52,6 +54,7 @@ const dayMs = 24 * hourMs;
 const drainMs = 3 * hourMs;
 /** Longer than a client is lazy or does not read. */
 const calmMs = 25 * minuteMs;
+const poolSizes = [1, 2, 4, 32];
 
 /** Throws SimulationFailure with the seed, the claim and what happened before. */
 export async function simulate(seed: number, options: SimulationOptions = {}): Promise<Report> {
@@ -72,10 +75,11 @@ class Simulation {
   private readonly judge: Judge;
   private readonly receivers: Receivers;
   private readonly options: BrokerOptions;
-  private readonly webhook: WebhookOptions;
+  private webhook: WebhookOptions;
   private readonly clients: Client[] = [];
   private readonly days: number;
   private readonly forgets: NonNullable<SimulationOptions["forgets"]>;
+  private readonly ignoresPauses: boolean;
   private world: World | undefined;
   private lines = new Map<number, Line>();
   private lastPort = 0;
@@ -86,7 +90,9 @@ class Simulation {
   /** Dropped by full queues in former lives of the process. */
   private dropsBefore = 0;
 
-  constructor(seed: number, { days = 7, forgets = () => [], isSwallowed = () => false }: SimulationOptions) {
+  constructor(seed: number, options: SimulationOptions) {
+    const { days = 7, forgets = () => [], isSwallowed = () => false, ignoresPauses = false } = options;
+    this.ignoresPauses = ignoresPauses;
     this.seed = seed;
     this.days = days;
     this.random = new Random(seed);
@@ -259,11 +265,38 @@ class Simulation {
       const client = random.pick(this.clients);
       timeline.after(random.below(withinMs), () => client.move());
     }
+    if (random.chance(0.05)) timeline.after(random.below(withinMs), () => this.operatorActs());
     if (random.chance(0.03)) {
       timeline.after(random.below(2 * withinMs + 50), () => {
         this.ending = random.chance(0.75) ? "crash" : "stop";
       });
     }
+  }
+
+  /** Pauses an endpoint for a while, or gives all of them other numbers of connections. */
+  private operatorActs(): void {
+    const { random, timeline, trace, judge, world } = this;
+    if (world === undefined) return;
+    const { name } = random.pick(this.webhook.endpoints);
+    if (random.chance(0.5)) {
+      trace.note(`${name} is paused`);
+      if (!this.ignoresPauses) world.pause(name);
+      judge.ledger.pauses(name, timeline.elapsed);
+      timeline.after(random.below(3 * hourMs), () => this.resume(name));
+    } else {
+      trace.note("the webhooks are configured anew");
+      const endpoints = this.webhook.endpoints.map((one) => ({ ...one, poolSize: random.pick(poolSizes) }));
+      this.webhook = { ...this.webhook, endpoints };
+      world.reconfigure(this.webhook);
+    }
+  }
+
+  /** A process that is down is asked again when it is there. */
+  private resume(name: string): void {
+    if (this.world === undefined) return void this.timeline.after(minuteMs, () => this.resume(name));
+    this.trace.note(`${name} goes on`);
+    this.judge.ledger.resumes(name);
+    this.world.resume(name);
   }
 
   private surroundings(): Surroundings {
@@ -345,6 +378,7 @@ class Simulation {
 
   private async everyoneComesBack(): Promise<void> {
     this.receivers.heal();
+    for (const { name } of this.webhook.endpoints) this.resume(name);
     await this.settle();
     for (const client of this.clients) client.comeBack();
     await this.settle();
@@ -443,7 +477,7 @@ function webhookOptions(random: Random): WebhookOptions {
     url: `http://${name}.example/`,
     headers: [],
     bodyEncoding: "plain",
-    poolSize: random.pick([1, 2, 4, 32]),
+    poolSize: random.pick(poolSizes),
     attemptTimeoutMs: 5000,
     connectTimeoutMs: 5000,
     request: plainRequest,

@@ -144,6 +144,20 @@ export class World {
     }
   }
 
+  /** What an operator does to an endpoint. */
+  pause(endpoint: string): void {
+    void this.back.operate({ what: "pause", endpoint });
+  }
+
+  resume(endpoint: string): void {
+    void this.back.operate({ what: "resume", endpoint });
+  }
+
+  /** The dispatcher has other options from here on; what is owed to whom stays as it is. */
+  reconfigure(webhook: WebhookOptions): void {
+    void this.back.reconfigure(webhook);
+  }
+
   crash(): void {
     this.clock.kill();
     this.deferred = [];
