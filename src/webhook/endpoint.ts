@@ -526,6 +526,11 @@ export class Endpoint {
     // Switched off while it was recorded: it waits as it is.
     if (this.sender === undefined) {
       batch.state = "waiting";
+      this.breaker = next(this.breaker, cancelled, {
+        now: this.clock.now(),
+        poolSize: this.options.poolSize,
+        isBad: false,
+      });
       return;
     }
     const attempting = attemptOf(batch, this.options.name, this.clock.now());
@@ -542,6 +547,7 @@ export class Endpoint {
 
   private settleBatch(batches: Batches, batch: Batch, attempting: Attempting, outcome: Outcome): void {
     const now = this.clock.now();
+    this.metrics.attempted(outcome, now - attempting.startedAt);
     const endpointDown = this.judge(outcome, now);
     const settled = settle(attempting, outcome, { now, terms: this.terms, endpointDown });
     const { entries } = batch;
@@ -657,7 +663,9 @@ export class Endpoint {
   private endDelivered(entries: readonly Entry[]): void {
     const endpoint = this.options.name;
     const changes: DeliveryChange[] = [];
+    const now = this.clock.now();
     for (const { position, delivery } of entries) {
+      this.metrics.delivered(now - delivery.owed.acceptedAt);
       this.uncount(delivery.owed.event, delivery.owed.body.length);
       changes.push({ type: "delivery-settled", endpoint, position, outcome: "delivered" });
     }
