@@ -944,6 +944,8 @@ describe("hostile files end in a bounded report", () => {
       "wrong names",
       `webhook { url = "http://h", headers {${Array.from({ length: 50_000 }, (_, index) => `"a ${index}"=[1]`).join()}} }`,
     ],
+    ["doubts", Array.from({ length: 30_000 }, (_, index) => `webhook.endpoints.e${index}.url="http://h"`).join("\n")],
+    ["wrong endpoints", Array.from({ length: 30_000 }, (_, index) => `webhook.endpoints.e${index}.url=5`).join("\n")],
     ["one long line", "a".repeat(1_000_000)],
     ["one long old line", `url=a${" ".repeat(1_000_000)}b`],
   ] as const) {

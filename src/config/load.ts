@@ -4,6 +4,7 @@
  */
 import path from "node:path";
 import type { Files } from "../base/hocon/files.ts";
+import { bounded } from "../base/hocon/problems.ts";
 import { readHocon } from "../base/hocon/read.ts";
 import type { Environment } from "../base/hocon/resolve.ts";
 import type { HoconObject, HoconValue, Problem } from "../base/hocon/value.ts";
@@ -75,8 +76,16 @@ export function loadSettings(request: LoadRequest): LoadResult {
   // A wrong value in the file is told even where the environment or the command line put another in its place.
   const hidden = fitSchema(tree.root, configuration, { allPaths }).errors.filter(({ found }) => found !== undefined);
 
-  const errors = ordered([...tree.errors, ...whole.errors, ...endpoints.errors, ...hidden], tree.sources);
-  const warnings = [...tree.warnings, ...whole.warnings, ...endpoints.warnings];
+  const errors = ordered(
+    [
+      ...tree.errors,
+      ...whole.errors,
+      ...bounded(ordered(endpoints.errors, tree.sources), "mistakes of endpoints"),
+      ...hidden,
+    ],
+    tree.sources,
+  );
+  const warnings = [...tree.warnings, ...whole.warnings, ...bounded(endpoints.warnings, "warnings of endpoints")];
   // A file that lists listeners lists all of them, but what is added from outside takes nothing away.
   const tcp = valueAt(tree.root, ["listeners"]) === undefined || valueAt(root, ["listeners", "tcp"]) !== undefined;
   const settings =

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, describe, test } from "vitest";
 import { readEventHead } from "./event-head.ts";
-import { assertConservation, crash, endAll, type Setting, setUp } from "./fake-dispatcher.ts";
+import { assertConservation, crash, endAll, type Setting, setUp, TestStore } from "./fake-dispatcher.ts";
 import { readBatches, writeBatches } from "./batch.ts";
 import { endpointOptions } from "./fake-endpoint.ts";
 import { batchesWaitingMax } from "./limits.ts";
@@ -195,6 +195,48 @@ describe("a batch that fails", () => {
     }
     assert.equal(setting.figures().delivered, 10);
   });
+});
+
+test("metrics count a batch as one attempt, by the class of its outcome", () => {
+  const setting = setUp(batching({ eventsMax: 2 }));
+  owe(setting, "a1 b1");
+  setting.sender.answer(failing);
+  setting.clock.advance(2_000);
+  setting.sender.answer(accepted);
+  const [{ attempts, requestSeconds, deliverySeconds }] = setting.dispatcher.metrics();
+  const observed = ({ counts }: { counts: readonly number[] }) => counts.reduce((sum, count) => sum + count, 0);
+  assert.deepEqual([attempts.retry, attempts.accepted], [1, 1]);
+  assert.equal(observed(requestSeconds), 2);
+  assert.equal(observed(deliverySeconds), 2, "each of its events was delivered");
+  assert.equal(setting.figures().attempts, 2);
+});
+
+test("an endpoint switched off while its probe was being recorded is asked again when it is switched on", () => {
+  const held: (() => void)[] = [];
+  class HoldingStore extends TestStore {
+    holds = false;
+    override record(...[changes, done]: Parameters<TestStore["record"]>): void {
+      if (this.holds) held.push(() => super.record(changes, done));
+      else super.record(changes, done);
+    }
+  }
+  const store = new HoldingStore();
+  const setting = setUp({}, [], undefined, store);
+  const reconfigure = (options: Partial<EndpointOptions>) =>
+    setting.dispatcher.reconfigure({ endpoints: [endpointOptions(options)] });
+  owe(setting, "a1");
+  setting.sender.answer({ kind: "auth", reason: "status_403", retryAfterMs: 0 });
+  store.holds = true;
+  reconfigure(batching());
+  setting.clock.advance(60_000);
+  reconfigure(batching({}, { enable: false }));
+  store.holds = false;
+  for (const record of held.splice(0)) record();
+  reconfigure(batching());
+  setting.clock.advance(60_000);
+  assert.equal(setting.figures().inflight, 1);
+  setting.senders.get("default")!.answer(accepted);
+  assert.equal(setting.figures().delivered, 1);
 });
 
 test("no more batches wait than are bounded, and the rest goes on when they are due", () => {

@@ -105,6 +105,16 @@ test("a probe that tells nothing is followed by another at once", () => {
   assert.deepEqual(breaker, { state: "open", fault: "auth", probeAt: 0, delayMs: 60_000 });
 });
 
+test("an address that egress refuses is no answer: the breaker stays open, and waits as long as before", () => {
+  const blocked: Outcome = { kind: "rejected", reason: "blocked", detail: "169.254.169.254", retryAfterMs: 0 };
+  const opened = after([forbidden]);
+  assert.ok(opened.state === "open");
+  const breaker = after([blocked], probe(opened));
+  assert.deepEqual(breaker, { state: "open", fault: "auth", probeAt: 60_000, delayMs: 60_000 });
+  assert.equal(after([blocked], opened), opened);
+  assert.equal(after([refused, refused, refused, refused, blocked, refused]).state, "open");
+});
+
 test("what the store remembers of a breaker is that it was open, and how long the pauses were", () => {
   const opened = after([forbidden]);
   const read = (text: string) => readBreaker(text, { now: 7, poolSize });

@@ -9,7 +9,7 @@
  * (*) 5 in a row, or half of at least 20 requests within 30 s (`recent-outcomes.ts`).
  */
 import type { Instant } from "../base/clock.ts";
-import type { Outcome } from "./outcome.ts";
+import { isByUs, type Outcome } from "./outcome.ts";
 import { breakerFailures } from "./limits.ts";
 
 /** The kinds of outcome that are the endpoint's fault, whatever is delivered. */
@@ -76,6 +76,11 @@ export function next(
       return { state: "closed", failuresInRow: 0, attemptsMax: Math.min(poolSize, breaker.attemptsMax * 2) };
     case "retry":
     case "rejected": {
+      if (isByUs(outcome)) {
+        // Each probe that is refused costs a delivery: they go no faster than those that ask the endpoint.
+        if (breaker.state === "probing") return { ...breaker, state: "open", probeAt: now + breaker.delayMs };
+        return breaker;
+      }
       // It answers, so it lives.
       if (breaker.state !== "closed") return { state: "closed", failuresInRow: 0, attemptsMax: 1 };
       const slowDown = outcome.kind === "retry" && outcome.slowDown;

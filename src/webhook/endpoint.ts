@@ -526,6 +526,11 @@ export class Endpoint {
     // Switched off while it was recorded: it waits as it is.
     if (this.sender === undefined) {
       batch.state = "waiting";
+      this.breaker = next(this.breaker, cancelled, {
+        now: this.clock.now(),
+        poolSize: this.options.poolSize,
+        isBad: false,
+      });
       return;
     }
     const attempting = attemptOf(batch, this.options.name, this.clock.now());
@@ -659,6 +664,7 @@ export class Endpoint {
     const endpoint = this.options.name;
     const now = this.clock.now();
     const changes: DeliveryChange[] = [];
+    const now = this.clock.now();
     for (const { position, delivery } of entries) {
       this.metrics.delivered(now - delivery.owed.acceptedAt);
       this.uncount(delivery.owed.event, delivery.owed.body.length);

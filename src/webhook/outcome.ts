@@ -87,6 +87,11 @@ export function judgeAnswer({ status, retryAfter, excerpt }: Answer, now: Instan
   return { kind: "endpoint", reason: "bad_answer", retryAfterMs }; // No status that HTTP has.
 }
 
+/** No request was made, by a rule of our own: it says nothing of the endpoint. */
+export function isByUs(outcome: Outcome): boolean {
+  return outcome.kind === "rejected" && outcome.reason === "blocked";
+}
+
 /** How an attempt failed that got no answer. */
 export interface Failure {
   /** What a dead letter remembers of it. */

@@ -1,5 +1,5 @@
 /** How many of the last requests an endpoint failed, over a span of time that moves on in steps. */
-import type { Outcome } from "./outcome.ts";
+import { isByUs, type Outcome } from "./outcome.ts";
 import { breakerSpanMs, breakerSpanRequestsMin } from "./limits.ts";
 
 const steps = 10;
@@ -13,7 +13,7 @@ export class RecentOutcomes {
   /** Times are those of a clock that only goes forward. */
   add(outcome: Outcome, monotonic: number): void {
     // These say nothing of the endpoint.
-    if (outcome.kind === "cancelled" || outcome.kind === "unanswered") return;
+    if (outcome.kind === "cancelled" || outcome.kind === "unanswered" || isByUs(outcome)) return;
     this.moveOn(Math.floor(monotonic / stepMs));
     this.requests[this.step % steps]++;
     if (outcome.kind === "endpoint") this.failures[this.step % steps]++;

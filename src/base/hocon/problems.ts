@@ -23,6 +23,13 @@ export class Problems {
   }
 }
 
+/** For what was collected elsewhere. */
+export function bounded(problems: readonly Problem[], name: string): Problem[] {
+  const listed: Problem[] = [];
+  for (const problem of problems) add(listed, problem, name);
+  return listed;
+}
+
 function add(problems: Problem[], problem: Problem, name: string): void {
   if (problems.length < problemsMax) problems.push(problem);
   else if (problems.length === problemsMax)
