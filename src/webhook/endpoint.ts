@@ -664,7 +664,6 @@ export class Endpoint {
     const endpoint = this.options.name;
     const now = this.clock.now();
     const changes: DeliveryChange[] = [];
-    const now = this.clock.now();
     for (const { position, delivery } of entries) {
       this.metrics.delivered(now - delivery.owed.acceptedAt);
       this.uncount(delivery.owed.event, delivery.owed.body.length);
