@@ -355,13 +355,3 @@ test("through a long random life with crashes and new configurations nothing is 
   assert.equal(setting.figures().queued, 0);
   assert.ok(setting.settled.length > 3_000);
 });
-
-test("a batch is one attempt and as many deliveries in the metrics", () => {
-  const setting = setUp(batching({ eventsMax: 3 }));
-  owe(setting, "a1 b1 c1");
-  setting.sender.answer(accepted);
-  const [{ attempts, requestSeconds, deliverySeconds }] = setting.dispatcher.metrics();
-  assert.equal(attempts.accepted, 1);
-  const total = ({ counts }: { counts: readonly number[] }) => counts.reduce((sum, count) => sum + count, 0);
-  assert.deepEqual([total(requestSeconds), total(deliverySeconds)], [1, 3]);
-});
