@@ -8,7 +8,7 @@
 import type { Instant } from "../base/clock.ts";
 import type { OwedDelivery } from "../store/change.ts";
 import { type Attempting, type Due, start } from "./delivery.ts";
-import { writeEventHead } from "./event-head.ts";
+import { readEventHead, writeEventHead } from "./event-head.ts";
 import type { BatchOptions } from "./options.ts";
 import type { Entry } from "./window.ts";
 
@@ -32,11 +32,26 @@ export function attemptOf(batch: Batch, endpoint: string, now: Instant): Attempt
   const { id, format, entries, attempts, failures, resent, dueAt } = batch;
   const [{ delivery }] = entries;
   const { event, orderKey, acceptedAt } = delivery.owed;
-  const body = join(entries, format);
+  const isAlone = goesAlone(delivery.owed, format);
+  const body = isAlone ? delivery.owed.body : join(entries, format);
   const facts = { deliveryId: id, endpoint, event, orderKey, acceptedAt };
-  const owed: OwedDelivery = { ...facts, body, expiresAt: batch.deadline, head: heads[format] };
+  const owed: OwedDelivery = {
+    ...facts,
+    body,
+    expiresAt: batch.deadline,
+    head: isAlone ? delivery.owed.head : heads[format],
+  };
   const due: Due = { owed, attempts, failures, resent, state: "due", dueAt };
   return start(due, now);
+}
+
+/** Made for another format, before the configuration changed: among others its body would not be what the request says it is. */
+export function goesAlone({ head }: Pick<OwedDelivery, "head">, format: BatchOptions["format"]): boolean {
+  if (head === "") return format === "cloudevents";
+  const { path, contentType, headers = [] } = readEventHead(head);
+  if (path !== undefined || headers.some(([name]) => name !== "traceparent")) return true;
+  const isCloudEvent = contentType?.startsWith("application/cloudevents+json") === true;
+  return format === "cloudevents" ? !isCloudEvent : contentType !== undefined;
 }
 
 /** In place of whatever is configured: that is for single bodies. */

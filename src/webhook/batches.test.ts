@@ -4,9 +4,11 @@ import { readEventHead } from "./event-head.ts";
 import { assertConservation, crash, endAll, type Setting, setUp, TestStore } from "./fake-dispatcher.ts";
 import { readBatches, writeBatches } from "./batch.ts";
 import { endpointOptions } from "./fake-endpoint.ts";
+import { compileFormat } from "./format.ts";
 import { batchesWaitingMax } from "./limits.ts";
 import type { BatchOptions, EndpointOptions } from "./options.ts";
 import type { Outcome } from "./outcome.ts";
+import { testHappening } from "./test-event.ts";
 
 const accepted: Outcome = { kind: "accepted" };
 const refused: Outcome = { kind: "endpoint", reason: "refused", retryAfterMs: 0 };
@@ -63,6 +65,32 @@ describe("a batch is sent", () => {
     assert.deepEqual(bodies(setting), ['["a1","b1"]']);
     owe(setting, `d${"1".repeat(20)}`);
     assert.deepEqual(bodies(setting), ['["a1","b1"]', '["c1"]', `["d${"1".repeat(20)}"]`]);
+  });
+
+  test("without what was owed in another format before a reload: that goes alone, with its own body and headers", () => {
+    const setting = setUp(batching({ eventsMax: 3 }));
+    const head = JSON.stringify({ headers: [["x-mqtt-event", "on_message_publish"]] });
+    setting.owe("a1", { body: Buffer.from("not json"), head });
+    owe(setting, "b1 a2 c1");
+    setting.clock.advance(50);
+    assert.deepEqual(bodies(setting)[0], "not json");
+    assert.equal(setting.sender.underWay[0].delivery.owed.head, head);
+    for (let i = 0; i < 3 && setting.sender.ids.length > 0; i++) setting.sender.answer(accepted);
+    setting.clock.advance(50);
+    while (setting.sender.ids.length > 0) setting.sender.answer(accepted);
+    assert.equal(setting.figures().delivered, 4);
+  });
+
+  test("of CloudEvents, as the format makes them, and without bodies of the tutorial's form", () => {
+    const setting = setUp(batching({ format: "cloudevents", eventsMax: 2 }));
+    const happening = testHappening("on_message_publish", 0);
+    const event = compileFormat(endpointOptions({ format: "cloudevents" }))(happening, "evt_1", 0);
+    setting.owe("a1 b1", event);
+    assert.equal(JSON.parse(bodies(setting)[0]).length, 2);
+    owe(setting, "c1");
+    setting.clock.advance(50);
+    assert.equal(bodies(setting)[1], '"c1"');
+    assert.equal(setting.sender.underWay[1].delivery.owed.head, "");
   });
 
   test("as lines, where that is asked", () => {

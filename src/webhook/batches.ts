@@ -5,7 +5,7 @@
 import type { Instant } from "../base/clock.ts";
 import type { OwedDelivery } from "../store/change.ts";
 import type { Backlog } from "./backlog.ts";
-import { type Batch, type FrozenBatch, readBatches, writeBatches } from "./batch.ts";
+import { type Batch, type FrozenBatch, goesAlone, readBatches, writeBatches } from "./batch.ts";
 import { batchesWaitingMax, deliveryBytesOverhead } from "./limits.ts";
 import type { BatchOptions } from "./options.ts";
 import type { Entry, Line } from "./window.ts";
@@ -157,9 +157,12 @@ export class Batches {
         if (entries.length === isHead) return true;
         continue;
       }
+      const isAlone = goesAlone(owed, this.options!.format);
+      if (isAlone && entries.length > 0) return false;
       bytes += owed.body.length;
       if (entries.length > 0 && (entries.length >= this.eventsMax || bytes > bytesMax)) return false;
       entries.push(entry);
+      if (isAlone) return false;
     }
     return entries.length < this.eventsMax;
   }

@@ -385,6 +385,12 @@ export class Endpoint {
     const owed: OwedDelivery = { ...facts, acceptedAt: now, expiresAt: undefined };
     const attempting = start(due({ position: 0, owed, attempts: 0, failures: 0, dueAt: undefined }), now);
     if (this.phase !== "running") return resolve(this.remember(attempting, cancelled, undefined));
+    const { refused } = readEventHead(owed.head);
+    if (refused !== undefined) {
+      // As with an event: there is no body to send.
+      const outcome: Outcome = { kind: "rejected", reason: refused, detail: "", retryAfterMs: 0 };
+      return resolve(this.remember(attempting, outcome, undefined));
+    }
     this.testsUnderWay++;
     this.send(attempting, (outcome, seen) => {
       this.testsUnderWay--;

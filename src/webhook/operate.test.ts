@@ -177,6 +177,14 @@ describe("a test event", () => {
     assert.equal(refusalOf(ask(setUp(), "test", { event: "on_tuesday" })), "no_such_event");
   });
 
+  test("of which the format can make no request is told as rejected with the reason, and nothing is sent", async () => {
+    const template = { body: '{"t":${payload.sensors.t}}', urlPath: undefined, query: undefined, headers: [] };
+    const setting = setUp({ format: "template", template });
+    const { outcome, reason, status } = await ask(setting, "test", { event: "on_message_publish" });
+    assert.deepEqual({ outcome, reason, status }, { outcome: "rejected", reason: "template", status: undefined });
+    assert.deepEqual(setting.sender.ids, []);
+  });
+
   test("that waits for a connection when the broker stops is taken back", async () => {
     const setting = setUp({ poolSize: 1 });
     running.length = 0;
