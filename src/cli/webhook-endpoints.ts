@@ -1,5 +1,5 @@
 /** `hookmq webhook list`, `show`, `pause`, `resume` and `test`: the endpoints themselves. */
-import type { EndpointReport } from "../webhook/operations.ts";
+import type { AttemptReport, EndpointReport } from "../webhook/operations.ts";
 import { bytesInWords, durationInWords, inWords, tableLines } from "./table.ts";
 import { type ExitCode, printable, type Terminal } from "./terminal.ts";
 import {
@@ -92,12 +92,19 @@ export function webhookTest(
     const isTaken = attempt.outcome === "accepted";
     if (flags.json) terminal.print(JSON.stringify(forPrograms(attempt, ["status"])));
     else {
-      const answer = attempt.status === undefined ? `no answer (${attempt.reason})` : `answered ${attempt.status}`;
-      terminal.print(`${name}: ${answer} after ${durationInWords(attempt.durationMs)}, ${attempt.deliveryId}`);
+      terminal.print(
+        `${name}: ${whatCame(attempt)} after ${durationInWords(attempt.durationMs)}, ${attempt.deliveryId}`,
+      );
       if (attempt.excerpt !== "") terminal.print(printable(attempt.excerpt));
     }
     return isTaken ? 0 : 1;
   });
+}
+
+function whatCame({ outcome, status, reason }: AttemptReport): string {
+  if (status !== undefined) return `answered ${status}`;
+  // Ours to refuse, before there was a connection.
+  return outcome === "rejected" ? `no request was made (${reason})` : `no answer (${reason})`;
 }
 
 /** Throws CannotBeDone when there is none of this name. */

@@ -196,9 +196,13 @@ describe("endpoints", () => {
     await control?.close();
     await play(() => ({ ...attempt, outcome: "endpoint", reason: "refused", status: undefined }));
     expect(await webhook("test", "lake")).toBe(1);
+    await control?.close();
+    await play(() => ({ ...attempt, outcome: "rejected", reason: "template", status: undefined }));
+    expect(await webhook("test", "lake")).toBe(1);
     expect(terminal.lines).toEqual([
       "lake: answered 204 after 12 ms, evt_1",
       "lake: no answer (refused) after 12 ms, evt_1",
+      "lake: no request was made (template) after 12 ms, evt_1",
     ]);
   });
 });
