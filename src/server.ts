@@ -8,7 +8,6 @@ import { openAccess } from "./access/access.ts";
 import { BackLink } from "./back-link.ts";
 import type { Logger } from "./base/log.ts";
 import { systemClock } from "./base/clock.ts";
-import { renderMetrics } from "./base/metrics.ts";
 import { Broker } from "./broker/broker.ts";
 import { maskedUrl } from "./config/secrets.ts";
 import type { Settings } from "./config/settings.ts";
@@ -162,7 +161,11 @@ export async function startServer({ settings, log, backFile }: ServerParts): Pro
     stop,
     health: () => healthOf(settings, back),
     webhook: async (operation) => withoutSecrets(await back.operate(operation)),
-    metrics: async () => renderMetrics(metricFamilies(await back.metrics())),
+    async metrics() {
+      // Loaded by the first who asks: a start has no use for it.
+      const { renderMetrics } = await import("./base/metrics.ts");
+      return renderMetrics(metricFamilies(await back.metrics()));
+    },
     async checkStore() {
       const directory = directoryOf(settings.store);
       const faults = await back.checkStore();

@@ -7,10 +7,10 @@
 import type { Clock } from "../base/clock.ts";
 import type { OAuth2Options } from "./options.ts";
 import type { AttemptFacts, Outcome } from "./outcome.ts";
-import { Client } from "undici";
 import type { Approach } from "./connector.ts";
 import { answerBytesMax, answerHeaderBytesMax, tokenRenewalMsMax, tokenRenewalShare } from "./limits.ts";
 import { judgeAnswer, judgeFailure } from "./outcome.ts";
+import { undici } from "./undici.ts";
 
 /** The value of `authorization`, or what the attempt came to for want of it. */
 export type Obtained = { authorization: string } | { outcome: Outcome; facts: Omit<AttemptFacts, "durationMs"> };
@@ -93,6 +93,7 @@ export class AccessTokens {
     const { options, clock, approach } = this.parts;
     const url = new URL(options.tokenUrl);
     const { origin, pathPrefix, headers, connector } = approach(url);
+    const { Client } = undici();
     const client = new Client(origin, {
       allowH2: false,
       connect: connector,

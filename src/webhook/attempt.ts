@@ -8,7 +8,7 @@ import type { Attempting } from "./delivery.ts";
 import type { EndpointOptions } from "./options.ts";
 import type { AttemptFacts, Outcome } from "./outcome.ts";
 import { assert } from "../base/assert.ts";
-import { Client, type Dispatcher } from "undici";
+import type { Client, Dispatcher } from "undici";
 import {
   answerBytesMax,
   answerExcerptBytesMax,
@@ -28,6 +28,7 @@ import { type Approach, approachTo, unusableConnector } from "./connector.ts";
 import { EgressGuard, type Resolve } from "./egress.ts";
 import { type RequestHead, requestHead, withDefaults, withEventHead } from "./request-head.ts";
 import { Signatures } from "./signature.ts";
+import { undici } from "./undici.ts";
 
 /** Is told how an attempt ended. */
 export type Settled = (outcome: Outcome, facts: AttemptFacts) => void;
@@ -284,7 +285,7 @@ class Connection {
 
   constructor(approach: Approach) {
     this.approach = approach;
-    this.client = new Client(approach.origin, {
+    this.client = new (undici().Client)(approach.origin, {
       allowH2: false,
       pipelining: 1,
       connect: approach.connector,

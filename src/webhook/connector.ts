@@ -8,10 +8,11 @@
 import { type ClientRequest, type IncomingMessage, request } from "node:http";
 import type { Socket } from "node:net";
 import type { SecureContext } from "node:tls";
-import { buildConnector } from "undici";
+import type { buildConnector } from "undici";
 import type { TlsOptions } from "./certificates.ts";
 import type { EgressGuard } from "./egress.ts";
 import { answerHeaderBytesMax } from "./limits.ts";
+import { undici } from "./undici.ts";
 
 export type Connector = buildConnector.connector;
 
@@ -39,13 +40,17 @@ export interface ApproachParts {
 /** With other certificates it is another connector: what that remembers of TLS sessions goes with them. */
 export function approachTo(url: URL, parts: ApproachParts): Approach {
   const { tls, context, proxy: proxyUrl } = parts;
-  const straight = buildConnector({
-    allowH2: false,
-    timeout: parts.connectTimeoutMs,
-    lookup: parts.guard.lookup,
-    rejectUnauthorized: tls.verifiesPeer,
-    secureContext: context,
-  });
+  let built: Connector | undefined;
+  const straight: Connector = (options, connected) => {
+    built ??= undici().buildConnector({
+      allowH2: false,
+      timeout: parts.connectTimeoutMs,
+      lookup: parts.guard.lookup,
+      rejectUnauthorized: tls.verifiesPeer,
+      secureContext: context,
+    });
+    built(options, connected);
+  };
   const nameOf = (servername: string | undefined) => tls.serverName ?? servername;
   // A literal address is never looked up. Names are judged by the guard's lookup; behind a proxy that is the proxy's affair.
   const guarded = (connect: Connector): Connector => {
