@@ -1,6 +1,6 @@
 /**
  * Syncs the write-ahead log: on this thread where the disk is quick, beside it where it is not. To hand a sync to another
- * thread and hear back costs more than a quick one takes; a slow one would hold up everything else that this thread does.
+ * thread and hear back costs about what a quick one takes; a slow one would hold up everything else that this thread does.
  *
  *   waiting for it ──took longer than `quickSyncMs`──→ beside ──took less──→ waiting for it
  */
